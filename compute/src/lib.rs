@@ -1,9 +1,12 @@
 //! The engine of Chainrule. An op is its cell: see `cell` and `ops`.
 
+pub mod cell;
 pub mod checkpoint;
 pub mod data;
 pub mod events;
+pub mod graph;
 pub mod metrics;
+pub mod ops;
 pub mod recipe;
 pub mod tensor;
 
