@@ -1,5 +1,7 @@
 //! The engine of Chainrule. An op is its cell: see `cell` and `ops`.
 
+pub mod autodiff;
+pub mod backend;
 pub mod cell;
 pub mod checkpoint;
 pub mod data;
@@ -7,7 +9,10 @@ pub mod events;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
+pub mod plan;
 pub mod recipe;
+pub mod rewrite;
+pub mod session;
 pub mod tensor;
 
 #[cfg(feature = "cli")]
