@@ -6,6 +6,7 @@ pub mod cell;
 pub mod checkpoint;
 pub mod data;
 pub mod events;
+pub mod explain;
 pub mod graph;
 pub mod metrics;
 pub mod ops;
