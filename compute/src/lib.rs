@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod events;
 pub mod metrics;
+pub mod models;
 pub mod recipe;
 pub mod tensor;
 
