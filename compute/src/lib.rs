@@ -9,6 +9,7 @@ pub mod events;
 pub mod explain;
 pub mod graph;
 pub mod metrics;
+pub mod models;
 pub mod ops;
 pub mod plan;
 pub mod recipe;
