@@ -6,7 +6,9 @@ pub mod data;
 pub mod events;
 pub mod graph;
 pub mod metrics;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 pub mod recipe;
 pub mod tensor;
 
