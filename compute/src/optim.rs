@@ -70,12 +70,7 @@ impl Context {
 
 /// Adds the update of every parameter by its gradient. With `ok`, a scalar, a step where it is 0
 /// keeps all old values. Errors: a gradient of another shape than its parameter.
-pub fn apply(
-    g: &mut Graph,
-    kind: &Optim,
-    params_and_grads: &[(NodeId, NodeId)],
-    ok: Option<NodeId>,
-) -> OpResult<()> {
+pub fn apply(g: &mut Graph, kind: &Optim, params_and_grads: &[(NodeId, NodeId)], ok: Option<NodeId>) -> OpResult<()> {
     let lr = g.feed("train.lr", TensorType::f32([]));
     for &(p, grad) in params_and_grads {
         let pair = (p, grad);

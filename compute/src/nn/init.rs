@@ -20,7 +20,9 @@ pub enum Init {
     Zeros,
     Ones,
     /// Uniform in `-bound..bound`.
-    Uniform { bound: f64 },
+    Uniform {
+        bound: f64,
+    },
 }
 
 /// `1 / sqrt(fan_in)`, fan_in being the inputs that one output reads: all axes but the first.
