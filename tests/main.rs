@@ -1,2 +1,4 @@
-#[test]
-fn t() {}
+//! The integration tests of the workspace, in one binary.
+
+mod heap;
+mod recipe;
