@@ -3,9 +3,8 @@
 
 use crate::heap::peak_bytes;
 use compute::recipe::{
-    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out,
-    Place, Precision, Recipe, RecipeError, Schedule, ScheduleKind, Train, find_shipped, keys,
-    nearest_shipped, reference, shipped,
+    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out, Place, Precision,
+    Recipe, RecipeError, Schedule, ScheduleKind, Train, find_shipped, keys, nearest_shipped, reference, shipped,
 };
 use proptest::prelude::*;
 
@@ -73,10 +72,7 @@ fn shipped_recipes_parse_and_print_back() {
 fn the_reference_job_is_what_its_script_says() {
     let text = find_shipped("seed-cnn-224").unwrap();
     let recipe = Recipe::parse("seed-cnn-224", text, &[]).unwrap();
-    let layer = |name: &str, kind| Layer {
-        name: name.to_string(),
-        kind,
-    };
+    let layer = |name: &str, kind| Layer { name: name.to_string(), kind };
     let expect = Recipe {
         name: "seed-cnn-224".to_string(),
         data: DataPart {
@@ -84,17 +80,11 @@ fn the_reference_job_is_what_its_script_says() {
             root: None,
             limit: None,
             resize: Some(224),
-            normalize: Some(Normalize {
-                mean: vec![0.485, 0.456, 0.406],
-                std: vec![0.229, 0.224, 0.225],
-            }),
+            normalize: Some(Normalize { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }),
             shuffle: true,
             validation: 0.0,
         },
-        augment: Augment {
-            crop_padding: 0,
-            flip: false,
-        },
+        augment: Augment { crop_padding: 0, flip: false },
         model: ModelPart {
             name: None,
             layers: vec![
@@ -112,20 +102,11 @@ fn the_reference_job_is_what_its_script_says() {
                 ),
                 layer("relu1", LayerKind::Relu),
                 layer("flatten1", LayerKind::Flatten),
-                layer(
-                    "fc1",
-                    LayerKind::Linear {
-                        out: Out::N(10),
-                        bias: true,
-                    },
-                ),
+                layer("fc1", LayerKind::Linear { out: Out::N(10), bias: true }),
             ],
         },
         train: Train {
-            loss: Loss::CrossEntropy {
-                label_smoothing: 0.0,
-                class_weights: None,
-            },
+            loss: Loss::CrossEntropy { label_smoothing: 0.0, class_weights: None },
             batch: 64,
             epochs: Some(10),
             steps: None,
@@ -137,14 +118,9 @@ fn the_reference_job_is_what_its_script_says() {
         optimizer: Optimizer {
             lr: 0.001,
             weight_decay: 0.0,
-            kind: OptimizerKind::Adam {
-                betas: [0.9, 0.999],
-                eps: 1e-8,
-            },
+            kind: OptimizerKind::Adam { betas: [0.9, 0.999], eps: 1e-8 },
         },
-        schedule: Schedule {
-            kind: ScheduleKind::Constant,
-        },
+        schedule: Schedule { kind: ScheduleKind::Constant },
     };
     assert_eq!(recipe, expect);
     let text = find_shipped("seed-cnn-32").unwrap();
@@ -156,12 +132,10 @@ fn the_reference_job_is_what_its_script_says() {
 fn check_line(start: &str, line: &str, expect: &str) {
     let found = FULL.lines().filter(|l| l.trim_start().starts_with(start));
     assert_eq!(found.count(), 1, "{start}");
-    let lines = FULL
-        .lines()
-        .map(|l| match l.trim_start().starts_with(start) {
-            true => line,
-            false => l,
-        });
+    let lines = FULL.lines().map(|l| match l.trim_start().starts_with(start) {
+        true => line,
+        false => l,
+    });
     let text: String = lines.map(|line| format!("{line}\n")).collect();
     let message = match parse(&text, &[]) {
         Ok(_) => "accepted".to_string(),
@@ -173,10 +147,7 @@ fn check_line(start: &str, line: &str, expect: &str) {
 #[test]
 fn wrong_recipes_are_told_what_and_where() {
     for case in include_str!("recipe_errors.txt").split("\n\n") {
-        let lines: Vec<&str> = case
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-            .collect();
+        let lines: Vec<&str> = case.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
         match lines[..] {
             [start, line, expect] => {
                 check_line(start, &line.replace("\\n", "\n"), expect);
@@ -190,10 +161,7 @@ fn wrong_recipes_are_told_what_and_where() {
 #[test]
 fn texts_that_are_not_recipes_are_refused() {
     let message = |text: &str| parse(text, &[]).unwrap_err().to_string();
-    assert_eq!(
-        message(""),
-        "recipe x.toml: `data.set` is missing; name a data set, such as `set = \"cifar10\"`"
-    );
+    assert_eq!(message(""), "recipe x.toml: `data.set` is missing; name a data set, such as `set = \"cifar10\"`");
     assert_eq!(
         message(&"#".repeat((1 << 20) + 1)),
         "recipe x.toml: the file has 1048577 bytes; a recipe has at most 1048576"
@@ -235,16 +203,10 @@ fn overrides_win() {
 
     // A new choice drops the file's keys that it does not use, and keeps the rest.
     let sgd = recipe(&["optimizer.kind=sgd", "optimizer.momentum=0.5", "schedule.kind=step"]);
-    let expect = OptimizerKind::Sgd {
-        momentum: 0.5,
-        nesterov: false,
-    };
+    let expect = OptimizerKind::Sgd { momentum: 0.5, nesterov: false };
     assert_eq!(sgd.optimizer.kind, expect);
     assert_eq!(sgd.optimizer.lr, 0.001);
-    let expect = ScheduleKind::Step {
-        every: 30,
-        gamma: 0.1,
-    };
+    let expect = ScheduleKind::Step { every: 30, gamma: 0.1 };
     assert_eq!(sgd.schedule.kind, expect);
 
     // Tables at once, and taking keys away.
@@ -266,20 +228,11 @@ fn wrong_overrides_are_named() {
     check("lr=1", "unknown key `lr`; did you mean `optimizer.lr`?");
     check("batch_size=1", "unknown key `batch_size`; did you mean `train.batch`?");
     check("optimiser.lr=1", "unknown key `optimiser.lr`; did you mean `optimizer.lr`?");
-    check(
-        "q.w=1",
-        "unknown key `q.w`; known: name, data, augment, model, train, optimizer, schedule",
-    );
+    check("q.w=1", "unknown key `q.w`; known: name, data, augment, model, train, optimizer, schedule");
     check("train.batch=0", "`train.batch` must be a whole number from 1 to 1000000, found 0");
-    check(
-        "train.batch=many",
-        "`train.batch` must be a whole number from 1 to 1000000, found text \"many\"",
-    );
+    check("train.batch=many", "`train.batch` must be a whole number from 1 to 1000000, found text \"many\"");
     check("train=1", "`train` must be a table, found 1");
-    check(
-        "model.layers=[\"relo\"]",
-        "layer 1 \"relo\": unknown layer `relo`; did you mean `relu`?",
-    );
+    check("model.layers=[\"relo\"]", "layer 1 \"relo\": unknown layer `relo`; did you mean `relu`?");
     check(
         "optimizer.momentum=0.9",
         "`optimizer.momentum` is not used by optimizer.kind = \"adam\"; \
@@ -316,10 +269,7 @@ fn every_model_of_the_catalogue_is_a_recipe() {
 }
 
 fn real() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        (-9i32..9, 1u32..1000).prop_map(|(power, digits)| digits as f64 * 10f64.powi(power)),
-        1e-9..1e9,
-    ]
+    prop_oneof![(-9i32..9, 1u32..1000).prop_map(|(power, digits)| digits as f64 * 10f64.powi(power)), 1e-9..1e9,]
 }
 
 fn share() -> impl Strategy<Value = f64> {
@@ -331,18 +281,11 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
     let pool = (1usize..9, 1usize..9, 0usize..5)
         .prop_map(|(kernel, stride, padding)| (kernel, stride, padding.min(kernel / 2)));
     prop_oneof![
-        (1usize..600, [1usize..12, 1..12], [1usize..4, 0..4, 1..4], 1usize..9, any::<bool>())
-            .prop_map(|(out, kernel, [stride, padding, dilation], groups, bias)| {
-                LayerKind::Conv {
-                    out: out * groups,
-                    kernel,
-                    stride,
-                    padding,
-                    dilation,
-                    groups,
-                    bias,
-                }
-            }),
+        (1usize..600, [1usize..12, 1..12], [1usize..4, 0..4, 1..4], 1usize..9, any::<bool>()).prop_map(
+            |(out, kernel, [stride, padding, dilation], groups, bias)| {
+                LayerKind::Conv { out: out * groups, kernel, stride, padding, dilation, groups, bias }
+            }
+        ),
         (out, any::<bool>()).prop_map(|(out, bias)| LayerKind::Linear { out, bias }),
         prop::sample::select(vec![
             LayerKind::Relu,
@@ -354,16 +297,8 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
             LayerKind::Flatten,
         ]),
         (pool.clone(), any::<bool>()).prop_map(|((kernel, stride, padding), max)| match max {
-            true => LayerKind::MaxPool {
-                kernel,
-                stride,
-                padding,
-            },
-            false => LayerKind::AvgPool {
-                kernel,
-                stride,
-                padding,
-            },
+            true => LayerKind::MaxPool { kernel, stride, padding },
+            false => LayerKind::AvgPool { kernel, stride, padding },
         }),
         (1usize..20).prop_map(|out| LayerKind::AdaptiveAvgPool { out }),
         (real(), share()).prop_map(|(eps, momentum)| LayerKind::BatchNorm { eps, momentum }),
@@ -372,39 +307,21 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
 }
 
 fn optimizer() -> impl Strategy<Value = Optimizer> {
-    let kind = (0..4, [share(), share()], real(), any::<bool>()).prop_map(
-        |(kind, betas, eps, nesterov)| match kind {
-            0 => OptimizerKind::Sgd {
-                momentum: betas[0],
-                nesterov: nesterov && betas[0] > 0.0,
-            },
-            1 => OptimizerKind::RmsProp {
-                alpha: betas[0],
-                eps,
-                momentum: betas[1],
-            },
-            2 => OptimizerKind::Adam { betas, eps },
-            _ => OptimizerKind::AdamW { betas, eps },
-        },
-    );
-    (real(), share(), kind).prop_map(|(lr, weight_decay, kind)| Optimizer {
-        lr,
-        weight_decay,
-        kind,
-    })
+    let kind = (0..4, [share(), share()], real(), any::<bool>()).prop_map(|(kind, betas, eps, nesterov)| match kind {
+        0 => OptimizerKind::Sgd { momentum: betas[0], nesterov: nesterov && betas[0] > 0.0 },
+        1 => OptimizerKind::RmsProp { alpha: betas[0], eps, momentum: betas[1] },
+        2 => OptimizerKind::Adam { betas, eps },
+        _ => OptimizerKind::AdamW { betas, eps },
+    });
+    (real(), share(), kind).prop_map(|(lr, weight_decay, kind)| Optimizer { lr, weight_decay, kind })
 }
 
 fn train() -> impl Strategy<Value = Train> {
     let weights = prop::option::of(prop::collection::vec(real(), 1..12));
-    let loss = (0..3, share(), weights).prop_map(|(loss, label_smoothing, class_weights)| {
-        match loss {
-            0 => Loss::CrossEntropy {
-                label_smoothing,
-                class_weights,
-            },
-            1 => Loss::Mse,
-            _ => Loss::Bce,
-        }
+    let loss = (0..3, share(), weights).prop_map(|(loss, label_smoothing, class_weights)| match loss {
+        0 => Loss::CrossEntropy { label_smoothing, class_weights },
+        1 => Loss::Mse,
+        _ => Loss::Bce,
     });
     let options = (prop::option::of(real()), prop::option::of(1usize..1_000_000));
     (loss, 1usize..9999, 1usize..100_000, any::<bool>(), any::<u32>(), options).prop_map(
@@ -447,38 +364,24 @@ fn recipe() -> impl Strategy<Value = Recipe> {
     let schedule = (0..3, 1usize..99, 0.001..1.0f64, share());
     let augment = (0usize..9, any::<bool>());
     let parts = (data(), augment, layers, train(), optimizer(), schedule);
-    ("[^/\\\\\\pC]{1,20}", parts).prop_map(
-        |(name, (data, augment, layers, train, optimizer, schedule))| {
-            let (kind, every, gamma, part) = schedule;
-            let kind = match kind {
-                0 => ScheduleKind::Constant,
-                1 => ScheduleKind::Step { every, gamma },
-                _ => ScheduleKind::Cosine {
-                    warmup: train.epochs.unwrap_or(10) as f64 * part,
-                    min_lr: optimizer.lr * part,
-                },
-            };
-            let name_layer = |(index, (name, kind))| Layer {
-                name: format!("{name}{index}"),
-                kind,
-            };
-            Recipe {
-                name,
-                data,
-                augment: Augment {
-                    crop_padding: augment.0,
-                    flip: augment.1,
-                },
-                model: ModelPart {
-                    name: None,
-                    layers: layers.into_iter().enumerate().map(name_layer).collect(),
-                },
-                train,
-                optimizer,
-                schedule: Schedule { kind },
-            }
-        },
-    )
+    ("[^/\\\\\\pC]{1,20}", parts).prop_map(|(name, (data, augment, layers, train, optimizer, schedule))| {
+        let (kind, every, gamma, part) = schedule;
+        let kind = match kind {
+            0 => ScheduleKind::Constant,
+            1 => ScheduleKind::Step { every, gamma },
+            _ => ScheduleKind::Cosine { warmup: train.epochs.unwrap_or(10) as f64 * part, min_lr: optimizer.lr * part },
+        };
+        let name_layer = |(index, (name, kind))| Layer { name: format!("{name}{index}"), kind };
+        Recipe {
+            name,
+            data,
+            augment: Augment { crop_padding: augment.0, flip: augment.1 },
+            model: ModelPart { name: None, layers: layers.into_iter().enumerate().map(name_layer).collect() },
+            train,
+            optimizer,
+            schedule: Schedule { kind },
+        }
+    })
 }
 
 proptest! {
@@ -520,12 +423,60 @@ impl Random {
 
 /// Texts that stand in for a token.
 const STRANGE: &[&str] = &[
-    "", "0", "-1", "1e999", "-0.0", "nan", "inf", "99999999999999999999", "0x7fffffffffffffff",
-    "1_000", "0.5", "true", "\"\"", "''", "[]", "[[]]", "{}", "{ mean = 1 }", "[[data]]",
-    "[data]", "[model.layers]", "1979-05-27", "\"\\u0000\"", "\"\\U0010ffff\"", "\u{202e}",
-    "\u{0}", "é", "図", "\u{feff}", "\r", "#", "=", ".", ",", "\"", "'''", "\"\"\"", ":", "x",
-    "3x5", "3x", "x3", "no-", "no-bias", "classes", "kernel", "conv", "kernel 3 kernel 3",
-    "none", "name = \"mlp\"", "steps = 3", "model.layers", "a.b.c.d", "\\",
+    "",
+    "0",
+    "-1",
+    "1e999",
+    "-0.0",
+    "nan",
+    "inf",
+    "99999999999999999999",
+    "0x7fffffffffffffff",
+    "1_000",
+    "0.5",
+    "true",
+    "\"\"",
+    "''",
+    "[]",
+    "[[]]",
+    "{}",
+    "{ mean = 1 }",
+    "[[data]]",
+    "[data]",
+    "[model.layers]",
+    "1979-05-27",
+    "\"\\u0000\"",
+    "\"\\U0010ffff\"",
+    "\u{202e}",
+    "\u{0}",
+    "é",
+    "図",
+    "\u{feff}",
+    "\r",
+    "#",
+    "=",
+    ".",
+    ",",
+    "\"",
+    "'''",
+    "\"\"\"",
+    ":",
+    "x",
+    "3x5",
+    "3x",
+    "x3",
+    "no-",
+    "no-bias",
+    "classes",
+    "kernel",
+    "conv",
+    "kernel 3 kernel 3",
+    "none",
+    "name = \"mlp\"",
+    "steps = 3",
+    "model.layers",
+    "a.b.c.d",
+    "\\",
 ];
 
 /// A text as tokens: runs of word characters, and every other character.

@@ -105,11 +105,7 @@ pub fn histogram(step: u64, wall: f64, tag: &str, values: impl Iterator<Item = f
 
 /// A PNG image. Colour space 3 is RGB; viewers decode the PNG and do not look at it.
 pub fn image(step: u64, wall: f64, tag: &str, width: u32, height: u32, png: &[u8]) -> Vec<u8> {
-    let image = Message::new()
-        .uint(1, height.into())
-        .uint(2, width.into())
-        .uint(3, 3)
-        .bytes(4, png);
+    let image = Message::new().uint(1, height.into()).uint(2, width.into()).uint(3, 3).bytes(4, png);
     value(step, wall, tag, |m| m.message(4, image))
 }
 

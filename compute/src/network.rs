@@ -7,7 +7,7 @@
 
 use crate::autodiff;
 use crate::graph::{Graph, NodeId, TensorType};
-use crate::nn;
+use crate::nn::{layers, loss};
 use crate::ops::conv2d::Geometry;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::pool::Window;
@@ -135,31 +135,17 @@ impl Builder<'_> {
 
     fn layer(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
         let (g, name) = (&mut self.g, &layer.name);
-        let shape = g.shape(x).to_vec();
         match &layer.kind {
             LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias } => {
-                let [_, channels, ..] = shape[..] else {
-                    return Err(OpError::shape("conv", "needs images [batch, channels, height, width]"));
-                };
-                let w = g.param(&format!("{name}.weight"), [*out, channels / groups, kernel[0], kernel[1]]);
-                let b = bias.then(|| g.param(&format!("{name}.bias"), [*out]));
                 let geometry = Geometry {
                     stride: [*stride; 2],
                     padding: [*padding; 2],
                     dilation: [*dilation; 2],
                     groups: *groups,
                 };
-                g.conv2d(x, w, b, geometry)
+                layers::conv2d(g, x, name, *out, *kernel, geometry, *bias)
             }
-            LayerKind::Linear { out, bias } => {
-                let [_, width] = shape[..] else {
-                    return Err(OpError::shape("linear", "needs [batch, features]: put `flatten` before it"));
-                };
-                let out = out.resolve(self.shape.classes);
-                let w = g.param(&format!("{name}.weight"), [out, width]);
-                let b = bias.then(|| g.param(&format!("{name}.bias"), [out]));
-                g.linear(x, w, b)
-            }
+            LayerKind::Linear { out, bias } => layers::linear(g, x, name, out.resolve(self.shape.classes), *bias),
             LayerKind::Relu => g.unary(Unary::Relu, x),
             LayerKind::Gelu => g.unary(Unary::Gelu, x),
             LayerKind::GeluTanh => g.unary(Unary::GeluTanh, x),
@@ -169,8 +155,8 @@ impl Builder<'_> {
             LayerKind::MaxPool { kernel, stride, padding } => g.max_pool(x, window(*kernel, *stride, *padding)),
             LayerKind::AvgPool { kernel, stride, padding } => g.avg_pool(x, window(*kernel, *stride, *padding)),
             LayerKind::AdaptiveAvgPool { out } => g.adaptive_avg_pool(x, [*out; 2]),
-            LayerKind::BatchNorm { eps, momentum } => nn::batch_norm(g, x, name, *momentum, *eps, self.train),
-            LayerKind::Dropout { p } if self.train => nn::dropout(g, x, *p, name, self.rng),
+            LayerKind::BatchNorm { eps, momentum } => layers::batch_norm(g, x, name, *momentum, *eps, self.train),
+            LayerKind::Dropout { p } if self.train => layers::dropout(g, x, *p, name, self.rng),
             LayerKind::Dropout { .. } => Ok(x),
             LayerKind::Flatten => g.flatten(x),
         }
@@ -180,7 +166,7 @@ impl Builder<'_> {
     fn loss(&mut self, logits: NodeId, labels: NodeId) -> Result<NodeId, ModelError> {
         let (g, classes) = (&mut self.g, self.shape.classes);
         g.set_scope("loss");
-        let loss = match &self.recipe.train.loss {
+        let value = match &self.recipe.train.loss {
             Loss::CrossEntropy { label_smoothing, class_weights } => {
                 let weights = match class_weights {
                     None => None,
@@ -190,20 +176,20 @@ impl Builder<'_> {
                         Some(g.constant("loss.class_weights", Tensor::f32([classes], values)))
                     }
                 };
-                nn::cross_entropy(g, logits, labels, *label_smoothing, weights)?
+                loss::cross_entropy(g, logits, labels, *label_smoothing, weights)?
             }
             Loss::Mse => {
                 let target = g.one_hot(labels, classes)?;
-                nn::mse(g, logits, target)?
+                loss::mse(g, logits, target)?
             }
             Loss::Bce => {
                 let target = g.one_hot(labels, classes)?;
-                nn::bce_with_logits(g, logits, target)?
+                loss::bce_with_logits(g, logits, target)?
             }
         };
         g.set_scope("");
-        g.rename(loss, "loss");
-        Ok(loss)
+        g.rename(value, "loss");
+        Ok(value)
     }
 }
 
@@ -223,11 +209,11 @@ pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainS
     let x = b.input(n)?;
     let logits = b.layers(x)?;
     let labels = b.g.feed(&labels_feed(n), TensorType::u32([n]));
-    let loss = b.loss(logits, labels)?;
+    let loss_value = b.loss(logits, labels)?;
     let Builder { mut g, rng, places, .. } = b;
 
     let params = g.params();
-    let grads = autodiff::grad(&mut g, loss, &params)?;
+    let grads = autodiff::grad(&mut g, loss_value, &params)?;
     let mut used = grads.clone();
     if let Some(limit) = recipe.train.clip_norm {
         let (clipped, norm) = optim::clip_by_norm(&mut g, &grads, limit)?;
@@ -235,26 +221,18 @@ pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainS
         g.rename(norm, "gradient norm");
     }
     // A step whose loss is not finite changes nothing: the run stops with the state that led to it.
-    let ok = g.unary(Unary::IsFinite, loss)?;
+    let ok = g.unary(Unary::IsFinite, loss_value)?;
     g.rename(ok, "loss is finite");
     let pairs: Vec<(NodeId, NodeId)> = params.iter().copied().zip(used).collect();
     optim::apply(&mut g, &optimizer(recipe), &pairs, Some(ok))?;
 
     g.set_scope("metrics");
-    let hits = hits(&mut g, logits, labels)?;
-    g.record("metrics.loss", RING, loss, rng)?;
+    let hits = loss::correct(&mut g, logits, labels)?;
+    g.record("metrics.loss", RING, loss_value, rng)?;
     g.record("metrics.hits", RING, hits, rng)?;
     g.set_scope("");
-    g.output("loss", loss);
-    Ok(TrainStep { graph: g, loss, logits, params, grads, places })
-}
-
-/// How many of a batch the largest logit gets right, as a scalar.
-fn hits(g: &mut Graph, logits: NodeId, labels: NodeId) -> OpResult<NodeId> {
-    let predicted = g.add(crate::ops::reduce::ArgMax { axis: 1 }, &[logits])?;
-    let (a, b) = (g.unary(Unary::ToF32, predicted)?, g.unary(Unary::ToF32, labels)?);
-    let equal = g.compare(crate::cell::Cmp::Eq, a, b)?;
-    g.sum_all(equal)
+    g.output("loss", loss_value);
+    Ok(TrainStep { graph: g, loss: loss_value, logits, params, grads, places })
 }
 
 /// The evaluation of a batch of `n` images.

@@ -32,7 +32,9 @@ pub enum TrainError {
     Weights(#[from] CheckpointError),
     #[error("{0}")]
     Data(String),
-    #[error("training diverged at step {step}: the loss is {loss}; the first tensor that is not finite is {tensor}. Try a smaller optimizer.lr, or train.clip_norm")]
+    #[error(
+        "training diverged at step {step}: the loss is {loss}; the first tensor that is not finite is {tensor}. Try a smaller optimizer.lr, or train.clip_norm"
+    )]
     Diverged { step: usize, loss: f64, tensor: String },
 }
 
@@ -114,7 +116,7 @@ impl Trainer {
     }
 
     fn initialise(&mut self) -> Result<(), TrainError> {
-        for (name, value) in init::initial_values(&self.network.graph, self.recipe.train.seed) {
+        for (name, value) in init::all(&self.network.graph, self.recipe.train.seed) {
             self.session.write(&name, &value)?;
         }
         Ok(())
@@ -207,21 +209,14 @@ impl Trainer {
         self.order.1[from..to].to_vec()
     }
 
-    fn feed(&mut self, images: &Images, which: &[u32]) -> Result<(), TrainError> {
-        feed(&mut self.session, images, which, which.len())
-    }
-
     /// Writes what a step reads: images, labels, the random key, the optimiser's scalars.
     fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
         let which = self.images_of(step);
-        let train = std::mem::take(&mut self.data.train);
-        let fed = self.feed(&train, &which);
-        self.data.train = train;
-        fed?;
+        feed(&mut self.session, &self.data.train, &which, which.len())?;
         let rng = Tensor::u32([2], vec![self.recipe.train.seed, step as u32]);
         self.session.write("rng", &rng)?;
         let lr = self.learning_rate(step);
-        for (name, value) in optim::scalars(&optimizer(&self.recipe), step + 1, lr) {
+        for (name, value) in optim::scalars(&optimizer(&self.recipe), step as u64 + 1, lr) {
             self.session.write(name, &Tensor::scalar(value))?;
         }
         Ok(which.len())
@@ -272,8 +267,10 @@ impl Trainer {
         let g = &network.graph;
         let live = g.live();
         let last = network.loss;
-        let asked: Vec<NodeId> =
-            g.ids().filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype == crate::tensor::DType::F32).collect();
+        let asked: Vec<NodeId> = g
+            .ids()
+            .filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype == crate::tensor::DType::F32)
+            .collect();
         // One at a time: together they need not fit the device.
         for id in asked {
             let values = self.session.inspect(g, &[id]).await?;
@@ -290,32 +287,18 @@ impl Trainer {
             Part::Validation => self.validation_images.clone(),
             Part::Test => (0..self.data.test.len() as u32).collect(),
         };
-        let images = match part {
-            Part::Validation => std::mem::take(&mut self.data.train),
-            Part::Test => std::mem::take(&mut self.data.test),
-        };
-        let result = self.evaluate_on(&images, &which).await;
-        match part {
-            Part::Validation => self.data.train = images,
-            Part::Test => self.data.test = images,
-        }
-        result
-    }
-
-    async fn evaluate_on(&mut self, images: &Images, which: &[u32]) -> Result<Evaluation, TrainError> {
         let mut confusion = Confusion::new(self.data.classes.clone());
         let mut total = 0.0;
         for chunk in which.chunks(self.batch()) {
             let program = self.eval_program(chunk.len())?;
-            self.feed(images, chunk)?;
+            let images = if part == Part::Test { &self.data.test } else { &self.data.train };
+            feed(&mut self.session, images, chunk, chunk.len())?;
             self.session.run(program)?;
             let predicted = self.session.output(program, "predicted").await?;
             let losses = self.session.output(program, "losses").await?;
             for (k, &i) in chunk.iter().enumerate() {
                 let truth = images.labels.get(i as usize).copied().unwrap_or(0);
-                confusion
-                    .add(truth as usize, predicted.at(k) as usize)
-                    .map_err(|e| TrainError::Data(e.to_string()))?;
+                confusion.add(truth as usize, predicted.at(k) as usize).map_err(|e| TrainError::Data(e.to_string()))?;
                 total += losses.at(k);
             }
         }
@@ -369,19 +352,20 @@ impl Trainer {
         Ok(out)
     }
 
-    /// Starts from given weights. Errors: names or shapes that do not match.
-    pub fn set_weights(&mut self, given: &[(String, Tensor)]) -> Result<(), TrainError> {
+    /// Starts from given weights; `file` is what errors call their source. Errors: names or shapes
+    /// that do not match, all listed.
+    pub fn set_weights(&mut self, file: &str, given: Named) -> Result<(), TrainError> {
         let (weights, _) = self.stored_names();
-        match_weights(&weights, given)?;
-        self.write_all(given)
+        self.write_all(&match_weights(file, &weights, given)?)
     }
 
-    /// Continues from a checkpoint at `step`.
-    pub fn restore(&mut self, weights: &[(String, Tensor)], state: &[(String, Tensor)], step: usize) -> Result<(), TrainError> {
-        let (_, rest) = self.stored_names();
-        match_weights(&rest, state)?;
-        self.set_weights(weights)?;
-        self.write_all(state)?;
+    /// Continues from a checkpoint at `step`. Nothing is written unless all of it matches.
+    pub fn restore(&mut self, file: &str, weights: Named, state: Named, step: usize) -> Result<(), TrainError> {
+        let (expected, rest) = self.stored_names();
+        let state = match_weights(file, &rest, state)?;
+        let weights = match_weights(file, &expected, weights)?;
+        self.write_all(&weights)?;
+        self.write_all(&state)?;
         (self.step, self.read) = (step, step);
         Ok(())
     }

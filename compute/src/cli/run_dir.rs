@@ -22,9 +22,7 @@ pub use view::{RunInfo, RunView, list_runs};
 
 use crate::checkpoint::cursor::is_best_name;
 use crate::checkpoint::pointer::{self, Pointer};
-use crate::checkpoint::{
-    BestFile, Checkpoint, CheckpointError, Cursor, LogLengths, write_weights,
-};
+use crate::checkpoint::{BestFile, Checkpoint, CheckpointError, Cursor, LogLengths, write_weights};
 use crate::events;
 use crate::metrics::Summary;
 use disk::{Disk, Log, TEMPORARY, at, remove_file, sync_dir};
@@ -33,9 +31,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use view::{
-    BEST, CHECKPOINTS, CURRENT, CURSOR, EVENTS_PREFIX, LAST, METRICS, OPTIMIZER, RECIPE, SUMMARY,
-};
+use view::{BEST, CHECKPOINTS, CURRENT, CURSOR, EVENTS_PREFIX, LAST, METRICS, OPTIMIZER, RECIPE, SUMMARY};
 
 const LOCK: &str = "lock";
 
@@ -256,9 +252,8 @@ impl RunDir {
         let mut cursor = Cursor { logs, ..checkpoint.cursor.clone() };
         cursor.files.clear();
         for (name, tensors) in [(LAST, &checkpoint.weights), (OPTIMIZER, &checkpoint.optimizer)] {
-            let digest = self.disk.create(&folder.join(name), |out| {
-                Ok(write_weights(out, tensors, &BTreeMap::new())?)
-            })?;
+            let digest =
+                self.disk.create(&folder.join(name), |out| Ok(write_weights(out, tensors, &BTreeMap::new())?))?;
             cursor.files.insert(name.into(), digest);
         }
         cursor.best = match best_name {
@@ -353,8 +348,7 @@ impl RunDir {
     /// Writes `summary.json`.
     pub fn write_summary(&mut self, summary: &Summary) -> Result<(), RunError> {
         let path = self.view.path(SUMMARY);
-        let mut text = serde_json::to_string_pretty(summary)
-            .map_err(|e| at(&path, "print")(io::Error::other(e)))?;
+        let mut text = serde_json::to_string_pretty(summary).map_err(|e| at(&path, "print")(io::Error::other(e)))?;
         text.push('\n');
         self.disk.replace(&path, text.as_bytes())
     }
@@ -362,12 +356,7 @@ impl RunDir {
 
 fn lock(root: &Path) -> Result<File, RunError> {
     let path = root.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(at(&path, "open"))?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path, "open"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: root.into() }),

@@ -41,9 +41,7 @@ pub fn filters_png(w: &Tensor) -> Option<(u32, u32, Vec<u8>)> {
 
     let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
-        .ok()?;
+    PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).ok()?;
     Some((width, height, png))
 }
 

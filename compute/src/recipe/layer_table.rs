@@ -136,11 +136,7 @@ pub(crate) struct Arg {
 }
 
 const fn arg(word: &'static str, shape: Shape, default: Default) -> Arg {
-    Arg {
-        word,
-        shape,
-        default,
-    }
+    Arg { word, shape, default }
 }
 
 const fn flag(word: &'static str, default: bool) -> Arg {
@@ -175,12 +171,11 @@ fn free(_: &LayerKind) -> Result<(), &'static str> {
 
 fn pool_rule(kind: &LayerKind) -> Result<(), &'static str> {
     match kind {
-        LayerKind::MaxPool {
-            kernel, padding, ..
+        LayerKind::MaxPool { kernel, padding, .. } | LayerKind::AvgPool { kernel, padding, .. }
+            if *padding > kernel / 2 =>
+        {
+            Err("`padding` must be at most half of `kernel`")
         }
-        | LayerKind::AvgPool {
-            kernel, padding, ..
-        } if *padding > kernel / 2 => Err("`padding` must be at most half of `kernel`"),
         _ => Ok(()),
     }
 }
@@ -215,23 +210,15 @@ macro_rules! pool {
             ],
             meaning: $meaning,
             make: |values| match *values {
-                [
-                    Value::Count(kernel),
-                    Value::Count(stride),
-                    Value::Count(padding),
-                ] => Some(LayerKind::$kind {
-                    kernel,
-                    stride,
-                    padding,
-                }),
+                [Value::Count(kernel), Value::Count(stride), Value::Count(padding)] => {
+                    Some(LayerKind::$kind { kernel, stride, padding })
+                }
                 _ => None,
             },
             read: |kind| match *kind {
-                LayerKind::$kind {
-                    kernel,
-                    stride,
-                    padding,
-                } => Some([kernel, stride, padding].map(Value::Count).to_vec()),
+                LayerKind::$kind { kernel, stride, padding } => {
+                    Some([kernel, stride, padding].map(Value::Count).to_vec())
+                }
                 _ => None,
             },
             rule: pool_rule,
@@ -263,27 +250,11 @@ pub(crate) const ROWS: &[Row] = &[
                 Value::Count(dilation),
                 Value::Count(groups),
                 Value::Flag(bias),
-            ] => Some(LayerKind::Conv {
-                out,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            }),
+            ] => Some(LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias }),
             _ => None,
         },
         read: |kind| match *kind {
-            LayerKind::Conv {
-                out,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            } => {
+            LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias } => {
                 let mut values = vec![Value::Count(out), Value::Pair(kernel)];
                 values.extend([stride, padding, dilation, groups].map(Value::Count));
                 values.push(Value::Flag(bias));
@@ -292,9 +263,7 @@ pub(crate) const ROWS: &[Row] = &[
             _ => None,
         },
         rule: |kind| match kind {
-            LayerKind::Conv { out, groups, .. } if out % groups != 0 => {
-                Err("`groups` must divide the output channels")
-            }
+            LayerKind::Conv { out, groups, .. } if out % groups != 0 => Err("`groups` must divide the output channels"),
             _ => Ok(()),
         },
     },
@@ -302,10 +271,7 @@ pub(crate) const ROWS: &[Row] = &[
         word: "linear",
         prefix: "fc",
         also: &["fc", "dense", "fully-connected"],
-        args: &[
-            arg("out", Shape::Out, Default::Required),
-            flag("bias", true),
-        ],
+        args: &[arg("out", Shape::Out, Default::Required), flag("bias", true)],
         meaning: "fully connected; `linear classes` has one output a class of the data set",
         make: |values| match *values {
             [Value::Out(out), Value::Flag(bias)] => Some(LayerKind::Linear { out, bias }),
@@ -379,15 +345,11 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         meaning: "each channel to mean 0 and variance 1 over the batch, then scale and shift",
         make: |values| match *values {
-            [Value::Real(eps), Value::Real(momentum)] => {
-                Some(LayerKind::BatchNorm { eps, momentum })
-            }
+            [Value::Real(eps), Value::Real(momentum)] => Some(LayerKind::BatchNorm { eps, momentum }),
             _ => None,
         },
         read: |kind| match *kind {
-            LayerKind::BatchNorm { eps, momentum } => {
-                Some([eps, momentum].map(Value::Real).to_vec())
-            }
+            LayerKind::BatchNorm { eps, momentum } => Some([eps, momentum].map(Value::Real).to_vec()),
             _ => None,
         },
         rule: free,

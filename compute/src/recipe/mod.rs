@@ -94,10 +94,7 @@ pub struct Train {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
-    CrossEntropy {
-        label_smoothing: f64,
-        class_weights: Option<Vec<f64>>,
-    },
+    CrossEntropy { label_smoothing: f64, class_weights: Option<Vec<f64>> },
     Mse,
     Bce,
 }
@@ -119,23 +116,10 @@ pub struct Optimizer {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
-    Sgd {
-        momentum: f64,
-        nesterov: bool,
-    },
-    RmsProp {
-        alpha: f64,
-        eps: f64,
-        momentum: f64,
-    },
-    Adam {
-        betas: [f64; 2],
-        eps: f64,
-    },
-    AdamW {
-        betas: [f64; 2],
-        eps: f64,
-    },
+    Sgd { momentum: f64, nesterov: bool },
+    RmsProp { alpha: f64, eps: f64, momentum: f64 },
+    Adam { betas: [f64; 2], eps: f64 },
+    AdamW { betas: [f64; 2], eps: f64 },
 }
 
 impl Recipe {

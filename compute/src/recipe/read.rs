@@ -64,10 +64,7 @@ impl Values<'_> {
     }
 
     pub fn error(&self, origin: Origin, problem: Problem) -> RecipeError {
-        RecipeError {
-            place: self.place(origin),
-            problem,
-        }
+        RecipeError { place: self.place(origin), problem }
     }
 
     pub fn origin(&self, path: &str) -> Origin {
@@ -83,22 +80,10 @@ impl Values<'_> {
     }
 }
 
-pub(crate) fn read<'a>(
-    name: &'a str,
-    text: &'a str,
-    sets: &'a [String],
-) -> Result<Values<'a>, RecipeError> {
+pub(crate) fn read<'a>(name: &'a str, text: &'a str, sets: &'a [String]) -> Result<Values<'a>, RecipeError> {
     let map = BTreeMap::new();
-    let mut values = Values {
-        name,
-        text,
-        sets,
-        map,
-    };
-    let too_long = |bytes: usize| Problem::TooLong {
-        bytes,
-        most: MOST_BYTES,
-    };
+    let mut values = Values { name, text, sets, map };
+    let too_long = |bytes: usize| Problem::TooLong { bytes, most: MOST_BYTES };
     if text.len() > MOST_BYTES {
         return Err(values.error(Origin::Default, too_long(text.len())));
     }
@@ -130,12 +115,7 @@ fn syntax(error: &TomlError) -> Problem {
 }
 
 /// Takes every key of a table. `set` is the override's index; `None` for the file.
-fn take_table(
-    values: &mut Values,
-    table: &str,
-    items: &dyn TableLike,
-    set: Option<usize>,
-) -> Result<(), RecipeError> {
+fn take_table(values: &mut Values, table: &str, items: &dyn TableLike, set: Option<usize>) -> Result<(), RecipeError> {
     for (name, item) in items.iter() {
         let key_span = items.key(name).and_then(|key| key.span());
         let start = key_span.or(item.span()).map_or(0, |span| span.start);
@@ -149,13 +129,7 @@ fn take_table(
 }
 
 /// Takes one key: a value of the key table, or a table of such.
-fn take(
-    values: &mut Values,
-    path: &str,
-    item: &Item,
-    start: usize,
-    set: Option<usize>,
-) -> Result<(), RecipeError> {
+fn take(values: &mut Values, path: &str, item: &Item, start: usize, set: Option<usize>) -> Result<(), RecipeError> {
     let origin = |byte| set.map_or(Origin::File(byte), Origin::Set);
     if let Some(key) = keys::find(path) {
         let value = value_of(key, item).map_err(|(span, problem)| {
@@ -185,11 +159,7 @@ fn take(
             let key = path.to_string();
             let expected = "a table".to_string();
             let found = describe(item);
-            let problem = Problem::WrongType {
-                key,
-                expected,
-                found,
-            };
+            let problem = Problem::WrongType { key, expected, found };
             Err(values.error(origin(start), problem))
         }
     }
@@ -271,30 +241,18 @@ fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
     let path = || key.path.to_string();
     let wrong = || {
         let (expected, found) = (key.ty.says(), describe(item));
-        let problem = Problem::WrongType {
-            key: path(),
-            expected,
-            found,
-        };
+        let problem = Problem::WrongType { key: path(), expected, found };
         (item.span(), problem)
     };
     let out_of_range = |span, found: String| {
-        let problem = Problem::OutOfRange {
-            key: path(),
-            expected: key.ty.says(),
-            found,
-        };
+        let problem = Problem::OutOfRange { key: path(), expected: key.ty.says(), found };
         (span, problem)
     };
     let word = |text: &str, words: &[&str]| {
         if words.contains(&text) {
             return Ok(Value::Text(text.to_string()));
         }
-        let problem = Problem::UnknownValue {
-            key: path(),
-            value: text.to_string(),
-            hint: hint(text, words),
-        };
+        let problem = Problem::UnknownValue { key: path(), value: text.to_string(), hint: hint(text, words) };
         Err((item.span(), problem))
     };
     // An integer where a number is asked for is that number.
@@ -353,11 +311,7 @@ fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
                     let expected = "a list of layer lines, each a text".to_string();
                     let found = describe(&Item::Value(value.clone()));
                     let key = path();
-                    let problem = Problem::WrongType {
-                        key,
-                        expected,
-                        found: format!("{found} in it"),
-                    };
+                    let problem = Problem::WrongType { key, expected, found: format!("{found} in it") };
                     (value.span(), problem)
                 })?;
                 Ok((line.to_string(), value.span().unwrap_or_default()))
@@ -374,16 +328,11 @@ fn apply(values: &mut Values, index: usize, set: &str) -> Result<(), RecipeError
     };
     let (path, text) = (path.trim(), text.trim());
     if text == "none" && (keys::find(path).is_some() || keys::is_table(path)) {
-        values
-            .map
-            .retain(|key, _| *key != path && !keys::below(key, path));
+        values.map.retain(|key, _| *key != path && !keys::below(key, path));
         return Ok(());
     }
     let plain = || Item::Value(toml_edit::Value::from(text));
-    let takes_text = matches!(
-        keys::find(path).map(|key| key.ty),
-        Some(Type::Text | Type::Word(_) | Type::Model)
-    );
+    let takes_text = matches!(keys::find(path).map(|key| key.ty), Some(Type::Text | Type::Word(_) | Type::Model));
     let item = match text.parse::<toml_edit::Value>() {
         // `data.root=2024` is a folder's name, not a number.
         Ok(value) if takes_text && !value.is_str() => plain(),
@@ -440,26 +389,15 @@ fn refuse(values: &mut Values, key: &Key, selector: &str) -> Result<(), RecipeEr
     }
     let choice = values.choice(selector).unwrap_or_default().to_string();
     let uses = |key: &&Key| match key.default {
-        Default::ByChoice(by, choices) => {
-            by == selector && choices.iter().any(|(word, _)| *word == choice)
-        }
+        Default::ByChoice(by, choices) => by == selector && choices.iter().any(|(word, _)| *word == choice),
         _ => false,
     };
-    let used: Vec<&str> = KEYS
-        .iter()
-        .filter(uses)
-        .map(|key| keys::split(key.path).1)
-        .collect();
+    let used: Vec<&str> = KEYS.iter().filter(uses).map(|key| keys::split(key.path).1).collect();
     let hint = match used.is_empty() {
         true => "remove it".to_string(),
         false => format!("it uses {}", used.join(", ")),
     };
-    let problem = Problem::NotUsed {
-        key: key.path.to_string(),
-        selector: selector.to_string(),
-        choice,
-        hint,
-    };
+    let problem = Problem::NotUsed { key: key.path.to_string(), selector: selector.to_string(), choice, hint };
     Err(values.error(origin, problem))
 }
 

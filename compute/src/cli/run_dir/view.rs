@@ -79,8 +79,7 @@ impl RunView {
     pub fn summary(&self) -> Result<Option<Summary>, RunError> {
         let path = self.path(SUMMARY);
         let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
-        let summary = serde_json::from_slice(&bytes)
-            .map_err(|e| RunError::Damaged { path, problem: e.to_string() })?;
+        let summary = serde_json::from_slice(&bytes).map_err(|e| RunError::Damaged { path, problem: e.to_string() })?;
         Ok(Some(summary))
     }
 
@@ -135,10 +134,7 @@ impl RunView {
 
     /// Runs `read` on the current pointer; again where the pointer moved meanwhile, because then
     /// the trainer may have removed the older checkpoint under the reader.
-    fn current<T>(
-        &self,
-        read: impl Fn(&Pointer) -> Result<T, RunError>,
-    ) -> Result<Option<T>, RunError> {
+    fn current<T>(&self, read: impl Fn(&Pointer) -> Result<T, RunError>) -> Result<Option<T>, RunError> {
         let mut attempts = 0;
         loop {
             let Some(pointer) = self.pointer()? else { return Ok(None) };
@@ -193,9 +189,7 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunInfo>, RunError> {
         let problem = [summary.as_ref().err(), cursor.as_ref().err()];
         let problem = problem.into_iter().flatten().next().map(ToString::to_string);
         let (summary, cursor) = (summary.ok().flatten(), cursor.ok().flatten());
-        let finished = summary
-            .as_ref()
-            .is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
+        let finished = summary.as_ref().is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         out.push(RunInfo { name, path, finished, summary, cursor, problem });
     }
