@@ -22,9 +22,7 @@ pub use view::{RunInfo, RunView, list_runs};
 
 use crate::checkpoint::cursor::is_best_name;
 use crate::checkpoint::pointer::{self, Pointer};
-use crate::checkpoint::{
-    BestFile, Checkpoint, CheckpointError, Cursor, LogLengths, write_weights,
-};
+use crate::checkpoint::{BestFile, Checkpoint, CheckpointError, Cursor, LogLengths, write_weights};
 use crate::events;
 use crate::metrics::Summary;
 use disk::{Disk, Log, TEMPORARY, at, remove_file, sync_dir};
@@ -43,7 +41,11 @@ const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{}: cannot {action}: {source}{}", .path.display(), advice(.source))]
-    Io { path: PathBuf, action: &'static str, source: io::Error },
+    Io {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
     #[error("{} holds no run (there is no recipe.toml in it): give the folder of a run", .path.display())]
     NotARun { path: PathBuf },
     #[error(
@@ -119,7 +121,10 @@ impl RunDir {
         if root.join(RECIPE).exists() {
             return Err(RunError::AlreadyARun { path: root });
         }
-        for name in names(&root)?.iter().filter(|n| n.starts_with(EVENTS_PREFIX)) {
+        for name in names(&root)?
+            .iter()
+            .filter(|n| n.starts_with(EVENTS_PREFIX))
+        {
             remove_file(&root.join(name))?;
         }
         let folder = root.join(CHECKPOINTS);
@@ -139,7 +144,12 @@ impl RunDir {
         let recipe = run.view.path(RECIPE);
         run.disk.replace(&recipe, recipe_toml.as_bytes())?;
         // The folder's own name is kept by its parent.
-        if let Some(parent) = run.view.root().parent().filter(|p| !p.as_os_str().is_empty()) {
+        if let Some(parent) = run
+            .view
+            .root()
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+        {
             sync_dir(parent)?;
         }
         Ok(run)
@@ -253,9 +263,15 @@ impl RunDir {
         folder: &Path,
     ) -> Result<(String, Option<BestFile>), RunError> {
         self.disk.create_dir(folder)?;
-        let mut cursor = Cursor { logs, ..checkpoint.cursor.clone() };
+        let mut cursor = Cursor {
+            logs,
+            ..checkpoint.cursor.clone()
+        };
         cursor.files.clear();
-        for (name, tensors) in [(LAST, &checkpoint.weights), (OPTIMIZER, &checkpoint.optimizer)] {
+        for (name, tensors) in [
+            (LAST, &checkpoint.weights),
+            (OPTIMIZER, &checkpoint.optimizer),
+        ] {
             let digest = self.disk.create(&folder.join(name), |out| {
                 Ok(write_weights(out, tensors, &BTreeMap::new())?)
             })?;
@@ -264,24 +280,31 @@ impl RunDir {
         cursor.best = match best_name {
             Some(name) => {
                 let digest = cursor.files.get(LAST).copied().unwrap_or_default();
-                Some(BestFile { name: name.clone(), digest })
+                Some(BestFile {
+                    name: name.clone(),
+                    digest,
+                })
             }
             None => self.best.clone(),
         };
         let json = cursor.to_json()?;
         let path = folder.join(CURSOR);
-        self.disk.create(&path, |out| out.write_all(json.as_bytes()).map_err(at(&path, "write")))?;
+        self.disk.create(&path, |out| {
+            out.write_all(json.as_bytes()).map_err(at(&path, "write"))
+        })?;
         sync_dir(folder)?;
         Ok((json, cursor.best))
     }
 
     /// A number that no checkpoint or best file of this step uses.
     fn free_number(&self, step: u64) -> Result<u64, RunError> {
-        let used = names(&self.view.path(CHECKPOINTS))?.into_iter().filter_map(|n| {
-            let n = n.strip_prefix(TEMPORARY).unwrap_or(&n);
-            let n = n.strip_prefix("best-").unwrap_or(n);
-            pointer::parse_directory(n.strip_suffix(".safetensors").unwrap_or(n))
-        });
+        let used = names(&self.view.path(CHECKPOINTS))?
+            .into_iter()
+            .filter_map(|n| {
+                let n = n.strip_prefix(TEMPORARY).unwrap_or(&n);
+                let n = n.strip_prefix("best-").unwrap_or(n);
+                pointer::parse_directory(n.strip_suffix(".safetensors").unwrap_or(n))
+            });
         let last = used.filter(|u| u.0 == step).map(|u| u.1).max();
         Ok(last.map_or(0, |n| n.saturating_add(1)))
     }
@@ -305,7 +328,8 @@ impl RunDir {
         let best = self.best.as_ref().map(|b| &b.name);
         for name in names(&self.view.path(CHECKPOINTS))? {
             let path = self.view.checkpoint_path(&name);
-            let old_folder = pointer::parse_directory(&name).is_some() && current.as_ref() != Some(&name);
+            let old_folder =
+                pointer::parse_directory(&name).is_some() && current.as_ref() != Some(&name);
             let temporary = name.starts_with(TEMPORARY);
             if (old_folder || temporary) && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(at(&path, "remove"))?;
@@ -313,7 +337,10 @@ impl RunDir {
                 remove_file(&path)?;
             }
         }
-        for name in names(self.view.root())?.iter().filter(|n| n.starts_with(TEMPORARY)) {
+        for name in names(self.view.root())?
+            .iter()
+            .filter(|n| n.starts_with(TEMPORARY))
+        {
             remove_file(&self.view.path(name))?;
         }
         Ok(())
@@ -324,7 +351,8 @@ impl RunDir {
         if json.contains('\n') {
             return Err(RunError::NotALine(json.into()));
         }
-        self.disk.append(&mut self.metrics, format!("{json}\n").as_bytes())
+        self.disk
+            .append(&mut self.metrics, format!("{json}\n").as_bytes())
     }
 
     /// Appends whole records (see `events`) to the TensorBoard file.
@@ -337,7 +365,10 @@ impl RunDir {
         self.metrics.sync()?;
         self.events.sync()?;
         let (metrics_bytes, events_bytes) = (self.metrics.bytes, self.events.bytes);
-        Ok(LogLengths { metrics_bytes, events_bytes })
+        Ok(LogLengths {
+            metrics_bytes,
+            events_bytes,
+        })
     }
 
     /// Cuts both logs to the lengths that a cursor recorded.
@@ -388,7 +419,9 @@ fn names(folder: &Path) -> Result<Vec<String>, RunError> {
 }
 
 fn wall_secs() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The machine's name, as TensorBoard's own files carry it, in letters that suit a file name.
@@ -400,5 +433,9 @@ fn host_name() -> String {
         .unwrap_or_default();
     let safe = |c: &char| c.is_ascii_alphanumeric() || ['-', '.'].contains(c);
     let name: String = name.trim().chars().filter(safe).take(64).collect();
-    if name.is_empty() { "localhost".into() } else { name }
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name
+    }
 }
