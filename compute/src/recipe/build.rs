@@ -5,7 +5,8 @@
 
 use super::error::{Problem, RecipeError, quote};
 use super::layers::{LineError, parse_layers};
-use super::read::{Origin, Value, Values};
+use super::read::{Origin, Values};
+use super::value::Value;
 use super::{
     Augment, DataPart, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Precision, Recipe, Schedule, ScheduleKind,
     Train,

@@ -261,7 +261,7 @@ mod tests {
                 Required(_) | Absent => vec![],
             };
             for text in defaults.into_iter().filter(|text| !text.is_empty()) {
-                let value = super::super::read::default_value(key, text);
+                let value = super::super::value::default_value(key, text);
                 assert!(value.is_some(), "{} = {text}", key.path);
             }
         }

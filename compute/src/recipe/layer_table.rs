@@ -3,75 +3,8 @@
 //! A new layer is one variant of `LayerKind` and one row of `ROWS`. Parser, printer, error hints
 //! and the reference text read the table; nothing else lists the words.
 
-use serde::Serialize;
-
-/// What a layer does, with every argument explicit. Argument names follow PyTorch's layers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LayerKind {
-    Conv {
-        out: usize,
-        /// Height and width.
-        kernel: [usize; 2],
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-        groups: usize,
-        bias: bool,
-    },
-    Linear {
-        out: Out,
-        bias: bool,
-    },
-    Relu,
-    /// The exact GELU, `x * Phi(x)`.
-    Gelu,
-    /// Its tanh approximation.
-    GeluTanh,
-    Silu,
-    Tanh,
-    Sigmoid,
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    AvgPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    /// Averages to `out` by `out` whatever the input size.
-    AdaptiveAvgPool {
-        out: usize,
-    },
-    BatchNorm {
-        eps: f64,
-        momentum: f64,
-    },
-    Dropout {
-        p: f64,
-    },
-    Flatten,
-}
-
-/// The outputs of a linear layer: a number, or as many as the data set has classes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Out {
-    Classes,
-    N(usize),
-}
-
-impl Out {
-    /// The number of outputs, given the data set's classes.
-    pub fn resolve(self, classes: usize) -> usize {
-        match self {
-            Out::Classes => classes,
-            Out::N(n) => n,
-        }
-    }
-}
+use super::layer_kind::{LayerKind, Out};
+use std::fmt;
 
 /// The largest count a layer line can hold: products of two stay far inside 64 bits.
 pub const MOST: usize = 1 << 20;
@@ -118,6 +51,19 @@ pub(crate) enum Value {
     Out(Out),
     Real(f64),
     Flag(bool),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Count(n) | Value::Out(Out::N(n)) => write!(f, "{n}"),
+            Value::Pair([height, width]) if height == width => write!(f, "{height}"),
+            Value::Pair([height, width]) => write!(f, "{height}x{width}"),
+            Value::Out(Out::Classes) => write!(f, "classes"),
+            Value::Real(x) => write!(f, "{x:?}"),
+            Value::Flag(on) => write!(f, "{on}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -370,5 +316,10 @@ pub(crate) const ROWS: &[Row] = &[
         },
         rule: free,
     },
-    plain!("flatten", "flatten", Flatten, "all axes but the batch into one"),
+    plain!(
+        "flatten",
+        "flatten",
+        Flatten,
+        "all axes but the batch into one"
+    ),
 ];

@@ -8,7 +8,8 @@
 //! one. Knows nothing of shapes: whether layers fit together is found when the graph is built.
 
 use super::error::{hint, nearest, quote};
-use super::layer_table::{Arg, Default, LayerKind, MOST, Out, ROWS, Row, Shape, Value};
+use super::layer_kind::{LayerKind, Out};
+use super::layer_table::{Arg, Default, MOST, ROWS, Row, Shape, Value};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -257,19 +258,6 @@ fn read_value(arg: &Arg, at: usize, text: &str) -> Result<Value, Fault> {
         let message = format!("`{}` must be {says}, found `{}`", arg.word, quote(text));
         (at, message)
     })
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Count(n) | Value::Out(Out::N(n)) => write!(f, "{n}"),
-            Value::Pair([height, width]) if height == width => write!(f, "{height}"),
-            Value::Pair([height, width]) => write!(f, "{height}x{width}"),
-            Value::Out(Out::Classes) => write!(f, "classes"),
-            Value::Real(x) => write!(f, "{x:?}"),
-            Value::Flag(on) => write!(f, "{on}"),
-        }
-    }
 }
 
 impl fmt::Display for LayerKind {

@@ -9,6 +9,7 @@
 mod build;
 mod error;
 pub mod keys;
+mod layer_kind;
 mod layer_table;
 mod layers;
 mod print;
@@ -16,9 +17,10 @@ mod read;
 mod reference;
 mod schedule;
 mod shipped;
+mod value;
 
 pub use error::{Place, Problem, RecipeError, nearest};
-pub use layer_table::{LayerKind, Out};
+pub use layer_kind::{LayerKind, Out};
 pub use layers::{Layer, MOST_LAYERS};
 pub use read::MOST_BYTES;
 pub use reference::reference;

@@ -4,7 +4,7 @@
 //! which becomes a comment: the layers that were trained are what a run must keep.
 
 use super::keys::{self, KEYS};
-use super::read::Value;
+use super::value::Value;
 use super::{Loss, OptimizerKind, Recipe, ScheduleKind};
 use std::fmt::Write;
 

@@ -5,26 +5,14 @@
 //! keys that the chosen loss, optimiser or schedule does not use, fill in defaults. Byte offsets
 //! become lines and columns only when an error needs them.
 
-use super::error::{Place, Problem, RecipeError, hint, quote};
+use super::error::{Place, Problem, RecipeError, quote};
 use super::keys::{self, Default, KEYS, Key, PAIRS, Type};
-use super::layers::MOST_LAYERS;
+use super::value::{Value, default_value, describe, value_of};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use toml_edit::{Document, Item, TableLike, TomlError};
 
 /// The longest recipe, and the longest override, in bytes.
 pub const MOST_BYTES: usize = 1 << 20;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Text(String),
-    Flag(bool),
-    Count(u64),
-    Real(f64),
-    Reals(Vec<f64>),
-    /// Each line with its bytes in the source, for errors.
-    Lines(Vec<(String, Range<usize>)>),
-}
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +37,10 @@ impl Values<'_> {
         match origin {
             Origin::File(byte) => {
                 let before = self.text.as_bytes().get(..byte).unwrap_or_default();
-                let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+                let start = before
+                    .iter()
+                    .rposition(|b| *b == b'\n')
+                    .map_or(0, |n| n + 1);
                 // Characters, not bytes: count the bytes that start one.
                 let starts = |b: &&u8| **b & 0xc0 != 0x80;
                 Place::Line {
@@ -218,109 +209,6 @@ fn key_hint_top() -> String {
     format!("known: {}", top.join(", "))
 }
 
-fn describe(item: &Item) -> String {
-    match item {
-        Item::None => "nothing".to_string(),
-        Item::Table(_) => "a table".to_string(),
-        Item::ArrayOfTables(_) => "a list of tables".to_string(),
-        Item::Value(value) => match value {
-            toml_edit::Value::String(text) => format!("text \"{}\"", quote(text.value())),
-            toml_edit::Value::Integer(number) => number.value().to_string(),
-            toml_edit::Value::Float(number) => format!("{:?}", number.value()),
-            toml_edit::Value::Boolean(flag) => flag.value().to_string(),
-            toml_edit::Value::Datetime(date) => format!("the date {}", date.value()),
-            toml_edit::Value::Array(items) => format!("a list of {} items", items.len()),
-            toml_edit::Value::InlineTable(_) => "a table".to_string(),
-        },
-    }
-}
-
-type Fault = (Option<Range<usize>>, Problem);
-
-fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
-    let path = || key.path.to_string();
-    let wrong = || {
-        let (expected, found) = (key.ty.says(), describe(item));
-        let problem = Problem::WrongType { key: path(), expected, found };
-        (item.span(), problem)
-    };
-    let out_of_range = |span, found: String| {
-        let problem = Problem::OutOfRange { key: path(), expected: key.ty.says(), found };
-        (span, problem)
-    };
-    let word = |text: &str, words: &[&str]| {
-        if words.contains(&text) {
-            return Ok(Value::Text(text.to_string()));
-        }
-        let problem = Problem::UnknownValue { key: path(), value: text.to_string(), hint: hint(text, words) };
-        Err((item.span(), problem))
-    };
-    // An integer where a number is asked for is that number.
-    let number = |value: &toml_edit::Value| match value {
-        toml_edit::Value::Integer(number) => Some(*number.value() as f64),
-        toml_edit::Value::Float(number) => Some(*number.value()),
-        _ => None,
-    };
-    match key.ty {
-        Type::Text => match item.as_str().ok_or_else(wrong)? {
-            "" => Err(out_of_range(item.span(), "an empty text".to_string())),
-            text => Ok(Value::Text(text.to_string())),
-        },
-        Type::Word(words) => word(item.as_str().ok_or_else(wrong)?, words),
-        Type::Model => {
-            let models: Vec<&str> = crate::models::MODELS.iter().map(|m| m.name).collect();
-            word(item.as_str().ok_or_else(wrong)?, &models)
-        }
-        Type::Flag => item.as_bool().map(Value::Flag).ok_or_else(wrong),
-        Type::Count(least, most) => {
-            let number = item.as_integer().ok_or_else(wrong)?;
-            let count = u64::try_from(number).ok();
-            let count = count.filter(|n| (least..=most).contains(n));
-            let found = || out_of_range(item.span(), number.to_string());
-            count.map(Value::Count).ok_or_else(found)
-        }
-        Type::Real(range) => {
-            let number = item.as_value().and_then(number).ok_or_else(wrong)?;
-            match range.holds(number) {
-                true => Ok(Value::Real(number)),
-                false => Err(out_of_range(item.span(), format!("{number:?}"))),
-            }
-        }
-        Type::Reals(range, least, most) => {
-            let items = item.as_array().ok_or_else(wrong)?;
-            if !(least..=most).contains(&items.len()) {
-                return Err(wrong());
-            }
-            let mut numbers = Vec::with_capacity(items.len());
-            for value in items {
-                let number = number(value).ok_or_else(wrong)?;
-                if !range.holds(number) {
-                    return Err(out_of_range(value.span(), format!("{number:?}")));
-                }
-                numbers.push(number);
-            }
-            Ok(Value::Reals(numbers))
-        }
-        Type::Layers => {
-            let items = item.as_array().ok_or_else(wrong)?;
-            if !(1..=MOST_LAYERS).contains(&items.len()) {
-                return Err(wrong());
-            }
-            let lines = items.iter().map(|value| {
-                let line = value.as_str().ok_or_else(|| {
-                    let expected = "a list of layer lines, each a text".to_string();
-                    let found = describe(&Item::Value(value.clone()));
-                    let key = path();
-                    let problem = Problem::WrongType { key, expected, found: format!("{found} in it") };
-                    (value.span(), problem)
-                })?;
-                Ok((line.to_string(), value.span().unwrap_or_default()))
-            });
-            Ok(Value::Lines(lines.collect::<Result<_, Fault>>()?))
-        }
-    }
-}
-
 /// Applies one override, `KEY=VALUE`: a TOML value, or plain text; `none` takes the key away.
 fn apply(values: &mut Values, index: usize, set: &str) -> Result<(), RecipeError> {
     let Some((path, text)) = set.split_once('=') else {
@@ -399,10 +287,4 @@ fn refuse(values: &mut Values, key: &Key, selector: &str) -> Result<(), RecipeEr
     };
     let problem = Problem::NotUsed { key: key.path.to_string(), selector: selector.to_string(), choice, hint };
     Err(values.error(origin, problem))
-}
-
-/// A default's text as the key's value; `None` for "".
-pub(crate) fn default_value(key: &Key, text: &str) -> Option<Value> {
-    let item = Item::Value(text.parse().ok()?);
-    value_of(key, &item).ok()
 }
