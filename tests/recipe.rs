@@ -2,9 +2,8 @@
 //! overrides. `random` has the round trips, `mutants` the hostile texts.
 
 use compute::recipe::{
-    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out,
-    Precision, Recipe, RecipeError, Schedule, ScheduleKind, Train, find_shipped, keys,
-    nearest_shipped, reference, shipped,
+    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out, Precision, Recipe,
+    RecipeError, Schedule, ScheduleKind, Train, find_shipped, keys, nearest_shipped, reference, shipped,
 };
 
 mod mutants;
@@ -150,10 +149,7 @@ fn check_line(start: &str, line: &str, expect: &str) {
 fn wrong_recipes_are_told_what_and_where() {
     let mut cases = 0;
     for case in include_str!("recipe/errors.txt").split("\n\n") {
-        let lines: Vec<&str> = case
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-            .collect();
+        let lines: Vec<&str> = case.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
         match lines[..] {
             [start, line, expect] => {
                 check_line(start, &line.replace("\\n", "\n"), expect);
@@ -191,19 +187,11 @@ fn overrides_win() {
         Err(error) => panic!("{sets:?}: {error}"),
     };
     assert_eq!(recipe(&["optimizer.lr=1"]).optimizer.lr, 1.0);
-    assert_eq!(
-        recipe(&["optimizer.lr=1", "optimizer.lr = 2e-1"])
-            .optimizer
-            .lr,
-        0.2
-    );
+    assert_eq!(recipe(&["optimizer.lr=1", "optimizer.lr = 2e-1"]).optimizer.lr, 0.2);
     assert_eq!(recipe(&["data.set=mnist"]).data.set, "mnist");
     assert_eq!(recipe(&["data.set=\"mnist\""]).data.set, "mnist");
     let root = |set| recipe(&[set]).data.root;
-    assert_eq!(
-        root("data.root=C:\\my files=1"),
-        Some("C:\\my files=1".to_string())
-    );
+    assert_eq!(root("data.root=C:\\my files=1"), Some("C:\\my files=1".to_string()));
     assert_eq!(root("data.root=2024"), Some("2024".to_string()));
     assert_eq!(root("data.root='none'"), Some("none".to_string()));
 
@@ -213,27 +201,13 @@ fn overrides_win() {
     let epochs = recipe(&["train.steps=7", "train.epochs=3"]).train;
     assert_eq!((epochs.epochs, epochs.steps), (Some(3), None));
     let model = recipe(&["model.name=mlp"]).model;
-    assert_eq!(
-        (model.name.as_deref(), model.layers.len()),
-        (Some("mlp"), 6)
-    );
-    let model = recipe(&[
-        "model.name=mlp",
-        "model.layers=[\"flatten\", \"linear 10\"]",
-    ])
-    .model;
+    assert_eq!((model.name.as_deref(), model.layers.len()), (Some("mlp"), 6));
+    let model = recipe(&["model.name=mlp", "model.layers=[\"flatten\", \"linear 10\"]"]).model;
     assert_eq!((model.name, model.layers.len()), (None, 2));
 
     // A new choice drops the file's keys that it does not use, and keeps the rest.
-    let sgd = recipe(&[
-        "optimizer.kind=sgd",
-        "optimizer.momentum=0.5",
-        "schedule.kind=step",
-    ]);
-    let expect = OptimizerKind::Sgd {
-        momentum: 0.5,
-        nesterov: false,
-    };
+    let sgd = recipe(&["optimizer.kind=sgd", "optimizer.momentum=0.5", "schedule.kind=step"]);
+    let expect = OptimizerKind::Sgd { momentum: 0.5, nesterov: false };
     assert_eq!(sgd.optimizer.kind, expect);
     assert_eq!(sgd.optimizer.lr, 0.001);
     let expect = ScheduleKind::Step { every: 30, gamma: 0.1 };
@@ -253,35 +227,14 @@ fn wrong_overrides_are_named() {
         let message = parse(FULL, &[set]).unwrap_err().to_string();
         assert_eq!(message, format!("--set {set}: {expect}"));
     };
-    check(
-        "lr",
-        "an override is KEY=VALUE, such as `optimizer.lr=0.01`",
-    );
-    check(
-        "optimizer.lrr=1",
-        "unknown key `optimizer.lrr`; did you mean `optimizer.lr`?",
-    );
+    check("lr", "an override is KEY=VALUE, such as `optimizer.lr=0.01`");
+    check("optimizer.lrr=1", "unknown key `optimizer.lrr`; did you mean `optimizer.lr`?");
     check("lr=1", "unknown key `lr`; did you mean `optimizer.lr`?");
-    check(
-        "batch_size=1",
-        "unknown key `batch_size`; did you mean `train.batch`?",
-    );
-    check(
-        "optimiser.lr=1",
-        "unknown key `optimiser.lr`; did you mean `optimizer.lr`?",
-    );
-    check(
-        "q.w=1",
-        "unknown key `q.w`; known: name, data, augment, model, train, optimizer, schedule",
-    );
-    check(
-        "train.batch=0",
-        "`train.batch` must be a whole number from 1 to 1000000, found 0",
-    );
-    check(
-        "train.batch=many",
-        "`train.batch` must be a whole number from 1 to 1000000, found text \"many\"",
-    );
+    check("batch_size=1", "unknown key `batch_size`; did you mean `train.batch`?");
+    check("optimiser.lr=1", "unknown key `optimiser.lr`; did you mean `optimizer.lr`?");
+    check("q.w=1", "unknown key `q.w`; known: name, data, augment, model, train, optimizer, schedule");
+    check("train.batch=0", "`train.batch` must be a whole number from 1 to 1000000, found 0");
+    check("train.batch=many", "`train.batch` must be a whole number from 1 to 1000000, found text \"many\"");
     check("train=1", "`train` must be a table, found 1");
     check("model.layers=[\"relo\"]", "layer 1 \"relo\": unknown layer `relo`; did you mean `relu`?");
     check(
@@ -289,27 +242,13 @@ fn wrong_overrides_are_named() {
         "`optimizer.momentum` is not used by optimizer.kind = \"adam\"; \
          it uses lr, betas, eps, weight_decay",
     );
-    check(
-        "schedule.warmup=11",
-        "`schedule.warmup` is longer than the run of 10 epochs",
-    );
-    check(
-        "schedule.min_lr=1",
-        "`schedule.min_lr` is over `optimizer.lr`, 0.001",
-    );
-    let error = parse(FULL, &["data.normalize.mean=[1"])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("--set data.normalize.mean=[1: not TOML: "),
-        "{error}"
-    );
+    check("schedule.warmup=11", "`schedule.warmup` is longer than the run of 10 epochs");
+    check("schedule.min_lr=1", "`schedule.min_lr` is over `optimizer.lr`, 0.001");
+    let error = parse(FULL, &["data.normalize.mean=[1"]).unwrap_err().to_string();
+    assert!(error.starts_with("--set data.normalize.mean=[1: not TOML: "), "{error}");
     // What an override takes away is then missing.
     let error = parse(FULL, &["train.epochs=none"]).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "recipe x.toml: `train.epochs` is missing; give `epochs` or `steps`"
-    );
+    assert_eq!(error, "recipe x.toml: `train.epochs` is missing; give `epochs` or `steps`");
 }
 
 #[test]
@@ -318,12 +257,7 @@ fn the_reference_has_every_key() {
     for key in keys::KEYS {
         assert!(text.contains(key.meaning), "{}", key.path);
     }
-    for word in [
-        "`conv`",
-        "`adaptive-avg-pool`",
-        "`small-cnn`",
-        "`seed-cnn-224`",
-    ] {
+    for word in ["`conv`", "`adaptive-avg-pool`", "`small-cnn`", "`seed-cnn-224`"] {
         assert!(text.contains(&format!("| {word} |")), "{word}");
     }
 }

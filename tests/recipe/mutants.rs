@@ -155,10 +155,7 @@ fn mutants_neither_panic_nor_allocate_without_bound() {
         let (parsed, peak) = peak_bytes(|| Recipe::parse("x.toml", &text, &sets));
         let size = text.len() + sets.iter().map(String::len).sum::<usize>();
         worst = worst.max(peak as f64 / size.max(1) as f64);
-        assert!(
-            peak <= 100_000 + 400 * size,
-            "{peak} bytes for {size}: {text}"
-        );
+        assert!(peak <= 100_000 + 400 * size, "{peak} bytes for {size}: {text}");
         match parsed {
             Ok(recipe) => {
                 good += 1;
@@ -200,10 +197,7 @@ fn the_largest_texts_stay_within_bounds() {
         let (parsed, peak) = peak_bytes(|| parse(&text, &[]));
         let start: String = text.chars().take(20).collect();
         assert!(parsed.unwrap_err().to_string().len() < 1000, "{start}");
-        assert!(
-            text.len() <= 1 << 20 && text.len() > (1 << 20) - 200,
-            "{start}"
-        );
+        assert!(text.len() <= 1 << 20 && text.len() > (1 << 20) - 200, "{start}");
         assert!(peak < 400 << 20, "{peak} bytes for {start}");
     }
 }

@@ -2,16 +2,13 @@
 
 use super::{FULL, check_round_trip, parse};
 use compute::recipe::{
-    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out,
-    Precision, Recipe, Schedule, ScheduleKind, Train, keys,
+    Augment, DataPart, Layer, LayerKind, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Out, Precision, Recipe,
+    Schedule, ScheduleKind, Train, keys,
 };
 use proptest::prelude::*;
 
 fn real() -> impl Strategy<Value = f64> {
-    prop_oneof![
-        (-9i32..9, 1u32..1000).prop_map(|(power, digits)| digits as f64 * 10f64.powi(power)),
-        1e-9..1e9,
-    ]
+    prop_oneof![(-9i32..9, 1u32..1000).prop_map(|(power, digits)| digits as f64 * 10f64.powi(power)), 1e-9..1e9,]
 }
 
 fn share() -> impl Strategy<Value = f64> {
@@ -23,24 +20,11 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
     let pool = (1usize..9, 1usize..9, 0usize..5)
         .prop_map(|(kernel, stride, padding)| (kernel, stride, padding.min(kernel / 2)));
     prop_oneof![
-        (
-            1usize..600,
-            [1usize..12, 1..12],
-            [1usize..4, 0..4, 1..4],
-            1usize..9,
-            any::<bool>()
-        )
-            .prop_map(|(out, kernel, [stride, padding, dilation], groups, bias)| {
-                LayerKind::Conv {
-                    out: out * groups,
-                    kernel,
-                    stride,
-                    padding,
-                    dilation,
-                    groups,
-                    bias,
-                }
-            }),
+        (1usize..600, [1usize..12, 1..12], [1usize..4, 0..4, 1..4], 1usize..9, any::<bool>()).prop_map(
+            |(out, kernel, [stride, padding, dilation], groups, bias)| {
+                LayerKind::Conv { out: out * groups, kernel, stride, padding, dilation, groups, bias }
+            }
+        ),
         (out, any::<bool>()).prop_map(|(out, bias)| LayerKind::Linear { out, bias }),
         prop::sample::select(vec![
             LayerKind::Relu,
@@ -52,16 +36,8 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
             LayerKind::Flatten,
         ]),
         (pool.clone(), any::<bool>()).prop_map(|((kernel, stride, padding), max)| match max {
-            true => LayerKind::MaxPool {
-                kernel,
-                stride,
-                padding,
-            },
-            false => LayerKind::AvgPool {
-                kernel,
-                stride,
-                padding,
-            },
+            true => LayerKind::MaxPool { kernel, stride, padding },
+            false => LayerKind::AvgPool { kernel, stride, padding },
         }),
         (1usize..20).prop_map(|out| LayerKind::AdaptiveAvgPool { out }),
         (real(), share()).prop_map(|(eps, momentum)| LayerKind::BatchNorm { eps, momentum }),
@@ -70,63 +46,35 @@ fn layer_kind() -> impl Strategy<Value = LayerKind> {
 }
 
 fn optimizer() -> impl Strategy<Value = Optimizer> {
-    let kind = (0..4, [share(), share()], real(), any::<bool>()).prop_map(
-        |(kind, betas, eps, nesterov)| match kind {
-            0 => OptimizerKind::Sgd {
-                momentum: betas[0],
-                nesterov: nesterov && betas[0] > 0.0,
-            },
-            1 => OptimizerKind::RmsProp {
-                alpha: betas[0],
-                eps,
-                momentum: betas[1],
-            },
-            2 => OptimizerKind::Adam { betas, eps },
-            _ => OptimizerKind::AdamW { betas, eps },
-        },
-    );
-    (real(), share(), kind).prop_map(|(lr, weight_decay, kind)| Optimizer {
-        lr,
-        weight_decay,
-        kind,
-    })
+    let kind = (0..4, [share(), share()], real(), any::<bool>()).prop_map(|(kind, betas, eps, nesterov)| match kind {
+        0 => OptimizerKind::Sgd { momentum: betas[0], nesterov: nesterov && betas[0] > 0.0 },
+        1 => OptimizerKind::RmsProp { alpha: betas[0], eps, momentum: betas[1] },
+        2 => OptimizerKind::Adam { betas, eps },
+        _ => OptimizerKind::AdamW { betas, eps },
+    });
+    (real(), share(), kind).prop_map(|(lr, weight_decay, kind)| Optimizer { lr, weight_decay, kind })
 }
 
 fn train() -> impl Strategy<Value = Train> {
     let weights = prop::option::of(prop::collection::vec(real(), 1..12));
-    let loss =
-        (0..3, share(), weights).prop_map(|(loss, label_smoothing, class_weights)| match loss {
-            0 => Loss::CrossEntropy {
-                label_smoothing,
-                class_weights,
-            },
-            1 => Loss::Mse,
-            _ => Loss::Bce,
-        });
-    let options = (
-        prop::option::of(real()),
-        prop::option::of(1usize..1_000_000),
-    );
-    (
-        loss,
-        1usize..9999,
-        1usize..100_000,
-        any::<bool>(),
-        any::<u32>(),
-        options,
+    let loss = (0..3, share(), weights).prop_map(|(loss, label_smoothing, class_weights)| match loss {
+        0 => Loss::CrossEntropy { label_smoothing, class_weights },
+        1 => Loss::Mse,
+        _ => Loss::Bce,
+    });
+    let options = (prop::option::of(real()), prop::option::of(1usize..1_000_000));
+    (loss, 1usize..9999, 1usize..100_000, any::<bool>(), any::<u32>(), options).prop_map(
+        |(loss, batch, length, epochs, seed, (clip_norm, checkpoint_every))| Train {
+            loss,
+            batch,
+            epochs: epochs.then_some(length),
+            steps: (!epochs).then_some(length),
+            seed,
+            precision: Precision::F32,
+            clip_norm,
+            checkpoint_every,
+        },
     )
-        .prop_map(
-            |(loss, batch, length, epochs, seed, (clip_norm, checkpoint_every))| Train {
-                loss,
-                batch,
-                epochs: epochs.then_some(length),
-                steps: (!epochs).then_some(length),
-                seed,
-                precision: Precision::F32,
-                clip_norm,
-                checkpoint_every,
-            },
-        )
 }
 
 fn data() -> impl Strategy<Value = DataPart> {
@@ -136,29 +84,18 @@ fn data() -> impl Strategy<Value = DataPart> {
         Some(Normalize { mean, std })
     });
     let root = prop::option::of("\\PC{1,20}|[a-z\"'\\\\\t\n]{1,9}");
-    let sizes = (
-        prop::option::of(1usize..99_999),
-        prop::option::of(1usize..500),
-    );
-    (
-        prop::sample::select(keys::SETS),
-        root,
-        sizes,
-        normalize,
-        any::<bool>(),
-        share(),
+    let sizes = (prop::option::of(1usize..99_999), prop::option::of(1usize..500));
+    (prop::sample::select(keys::SETS), root, sizes, normalize, any::<bool>(), share()).prop_map(
+        |(set, root, (limit, resize), normalize, shuffle, validation)| DataPart {
+            set: set.to_string(),
+            root: root.or((set == "folder").then(|| "images".to_string())),
+            limit,
+            resize,
+            normalize,
+            shuffle,
+            validation,
+        },
     )
-        .prop_map(
-            |(set, root, (limit, resize), normalize, shuffle, validation)| DataPart {
-                set: set.to_string(),
-                root: root.or((set == "folder").then(|| "images".to_string())),
-                limit,
-                resize,
-                normalize,
-                shuffle,
-                validation,
-            },
-        )
 }
 
 fn recipe() -> impl Strategy<Value = Recipe> {
@@ -166,38 +103,24 @@ fn recipe() -> impl Strategy<Value = Recipe> {
     let schedule = (0..3, 1usize..99, 0.001..1.0f64, share());
     let augment = (0usize..9, any::<bool>());
     let parts = (data(), augment, layers, train(), optimizer(), schedule);
-    ("[^/\\\\\\pC]{1,20}", parts).prop_map(
-        |(name, (data, augment, layers, train, optimizer, schedule))| {
-            let (kind, every, gamma, part) = schedule;
-            let kind = match kind {
-                0 => ScheduleKind::Constant,
-                1 => ScheduleKind::Step { every, gamma },
-                _ => ScheduleKind::Cosine {
-                    warmup: train.epochs.unwrap_or(10) as f64 * part,
-                    min_lr: optimizer.lr * part,
-                },
-            };
-            let name_layer = |(index, (name, kind))| Layer {
-                name: format!("{name}{index}"),
-                kind,
-            };
-            Recipe {
-                name,
-                data,
-                augment: Augment {
-                    crop_padding: augment.0,
-                    flip: augment.1,
-                },
-                model: ModelPart {
-                    name: None,
-                    layers: layers.into_iter().enumerate().map(name_layer).collect(),
-                },
-                train,
-                optimizer,
-                schedule: Schedule { kind },
-            }
-        },
-    )
+    ("[^/\\\\\\pC]{1,20}", parts).prop_map(|(name, (data, augment, layers, train, optimizer, schedule))| {
+        let (kind, every, gamma, part) = schedule;
+        let kind = match kind {
+            0 => ScheduleKind::Constant,
+            1 => ScheduleKind::Step { every, gamma },
+            _ => ScheduleKind::Cosine { warmup: train.epochs.unwrap_or(10) as f64 * part, min_lr: optimizer.lr * part },
+        };
+        let name_layer = |(index, (name, kind))| Layer { name: format!("{name}{index}"), kind };
+        Recipe {
+            name,
+            data,
+            augment: Augment { crop_padding: augment.0, flip: augment.1 },
+            model: ModelPart { name: None, layers: layers.into_iter().enumerate().map(name_layer).collect() },
+            train,
+            optimizer,
+            schedule: Schedule { kind },
+        }
+    })
 }
 
 proptest! {

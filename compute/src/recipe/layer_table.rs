@@ -316,10 +316,5 @@ pub(crate) const ROWS: &[Row] = &[
         },
         rule: free,
     },
-    plain!(
-        "flatten",
-        "flatten",
-        Flatten,
-        "all axes but the batch into one"
-    ),
+    plain!("flatten", "flatten", Flatten, "all axes but the batch into one"),
 ];

@@ -37,10 +37,7 @@ impl Values<'_> {
         match origin {
             Origin::File(byte) => {
                 let before = self.text.as_bytes().get(..byte).unwrap_or_default();
-                let start = before
-                    .iter()
-                    .rposition(|b| *b == b'\n')
-                    .map_or(0, |n| n + 1);
+                let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
                 // Characters, not bytes: count the bytes that start one.
                 let starts = |b: &&u8| **b & 0xc0 != 0x80;
                 Place::Line {

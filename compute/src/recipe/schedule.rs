@@ -72,11 +72,7 @@ mod tests {
 
     #[test]
     fn constant_stays() {
-        check(
-            ScheduleKind::Constant,
-            2,
-            &[(0, 0.1), (19, 0.1), (500, 0.1)],
-        );
+        check(ScheduleKind::Constant, 2, &[(0, 0.1), (19, 0.1), (500, 0.1)]);
     }
 
     #[test]

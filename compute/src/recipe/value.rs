@@ -43,30 +43,18 @@ pub(super) fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
     let path = || key.path.to_string();
     let wrong = || {
         let (expected, found) = (key.ty.says(), describe(item));
-        let problem = Problem::WrongType {
-            key: path(),
-            expected,
-            found,
-        };
+        let problem = Problem::WrongType { key: path(), expected, found };
         (item.span(), problem)
     };
     let out_of_range = |span, found: String| {
-        let problem = Problem::OutOfRange {
-            key: path(),
-            expected: key.ty.says(),
-            found,
-        };
+        let problem = Problem::OutOfRange { key: path(), expected: key.ty.says(), found };
         (span, problem)
     };
     let word = |text: &str, words: &[&str]| {
         if words.contains(&text) {
             return Ok(Value::Text(text.to_string()));
         }
-        let problem = Problem::UnknownValue {
-            key: path(),
-            value: text.to_string(),
-            hint: hint(text, words),
-        };
+        let problem = Problem::UnknownValue { key: path(), value: text.to_string(), hint: hint(text, words) };
         Err((item.span(), problem))
     };
     // An integer where a number is asked for is that number.
@@ -127,11 +115,7 @@ pub(super) fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
                     let expected = "a list of layer lines, each a text".to_string();
                     let found = describe(&Item::Value(value.clone()));
                     let key = path();
-                    let problem = Problem::WrongType {
-                        key,
-                        expected,
-                        found: format!("{found} in it"),
-                    };
+                    let problem = Problem::WrongType { key, expected, found: format!("{found} in it") };
                     (value.span(), problem)
                 })?;
                 Ok((line.to_string(), value.span().unwrap_or_default()))
