@@ -66,6 +66,7 @@ pub struct Trainer {
     /// Training programs by batch size: the full batch and the rest of an epoch.
     steps: BTreeMap<usize, ProgramId>,
     evals: BTreeMap<usize, ProgramId>,
+    gradients: Option<ProgramId>,
     order: (usize, Vec<u32>),
     step: usize,
     read: usize,
@@ -99,6 +100,7 @@ impl Trainer {
             network,
             steps: BTreeMap::new(),
             evals: BTreeMap::new(),
+            gradients: None,
             order: (usize::MAX, vec![]),
             step: 0,
             read: 0,
@@ -377,15 +379,28 @@ impl Trainer {
         Ok(())
     }
 
-    /// The gradients of the step that comes next, in the order of the parameters, at the present
-    /// weights: for histograms and for the reader.
-    pub async fn gradients(&mut self) -> Result<Vec<(String, Vec<f64>)>, TrainError> {
-        let n = self.prepare(self.step)?;
-        let network = if n == self.batch() { self.network.clone() } else { train_step(&self.recipe, self.shape, n)? };
+    /// The gradients of the parameters at the present weights on the first batch of the present
+    /// epoch: for histograms and for the reader. The program is built once.
+    pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        let names: Vec<String> =
+            self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
+        let program = match self.gradients {
+            Some(id) => id,
+            None => {
+                let mut g = self.network.graph.clone();
+                g.updates.clear();
+                g.outputs = names.iter().cloned().zip(self.network.grads.iter().copied()).collect();
+                let id = self.session.load(&g)?;
+                *self.gradients.insert(id)
+            }
+        };
+        let per_epoch = self.steps_per_epoch();
+        self.prepare(self.step / per_epoch * per_epoch)?;
+        self.session.run(program)?;
         let mut out = vec![];
-        for (p, d) in network.params.iter().zip(&network.grads) {
-            let values = self.session.inspect(&network.graph, &[*d]).await?;
-            out.push((network.graph.node(*p).name.clone(), values.into_iter().next().unwrap_or_default()));
+        for name in names {
+            let d = self.session.output(program, &name).await?;
+            out.push((name, d));
         }
         Ok(out)
     }
