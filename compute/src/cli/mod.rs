@@ -1,1 +1,5 @@
 //! cli
+
+pub mod cache;
+pub mod fetch;
+pub mod load;
