@@ -2,7 +2,7 @@
 //!
 //! - `cifar`: CIFAR-10 in its binary layout
 //! - `idx`: the IDX files of MNIST and Fashion-MNIST, plain or gzip
-//! - `container`, `picture`, `folder`: a folder of PNG, JPEG and WebP files by class
+//! - `container`, `picture`, `folder`, `assemble`: a folder of PNG, JPEG and WebP files by class
 //! - `sample`: the two data sets inside the binary (feature `sample`)
 //! - `order`: who is in the validation part, and the order of an epoch
 //!
@@ -10,6 +10,7 @@
 //! Nothing here opens a file: callers pass bytes and a name for messages. Hostile lengths never
 //! size an allocation: memory is bounded by the bytes that are really there.
 
+pub mod assemble;
 pub mod cifar;
 pub mod container;
 mod error;
