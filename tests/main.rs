@@ -2,3 +2,4 @@
 
 mod heap;
 mod recipe;
+mod runs;

@@ -105,11 +105,7 @@ pub fn histogram(step: u64, wall: f64, tag: &str, values: impl Iterator<Item = f
 
 /// A PNG image. Colour space 3 is RGB; viewers decode the PNG and do not look at it.
 pub fn image(step: u64, wall: f64, tag: &str, width: u32, height: u32, png: &[u8]) -> Vec<u8> {
-    let image = Message::new()
-        .uint(1, height.into())
-        .uint(2, width.into())
-        .uint(3, 3)
-        .bytes(4, png);
+    let image = Message::new().uint(1, height.into()).uint(2, width.into()).uint(3, 3).bytes(4, png);
     value(step, wall, tag, |m| m.message(4, image))
 }
 
@@ -132,14 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn a_known_record_byte_for_byte() {
-        // Written by tensorboard 2.21 (RecordWriter of summary/writer) for wall time 0:
-        // Event { file_version: "brain.Event:2" }, proto3 leaving out zero fields.
-        let bytes = record(b"\x1a\x0dbrain.Event:2");
-        assert_eq!(bytes[..8], 15u64.to_le_bytes());
-        assert_eq!(read_records(&bytes).unwrap(), vec![(0, &b"\x1a\x0dbrain.Event:2"[..])]);
-        // crc32c("123456789") is the published check value of the Castagnoli polynomial.
-        assert_eq!(masked_crc(b"123456789"), 0xe306_9283u32.rotate_right(15).wrapping_add(0xa282_ead8));
+    fn the_same_bytes_as_tensorboards_own_writer() {
+        // RecordWriter of the tensorboard package 2.21, for Event(wall_time=1.5, step=300,
+        // summary=Summary(value=[Summary.Value(tag="a/b", simple_value=0.1)])).
+        let theirs = "1a00000000000000129bd82d09000000000000f83f10ac022a0c0a0a0a03612f6215cdcccc3d\
+                      1a06af04";
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(&scalar(300, 1.5, "a/b", 0.1)), theirs);
+        let theirs = "0f000000000000006d532b091a0d627261696e2e4576656e743a32fc985129";
+        assert_eq!(hex(&record(b"\x1a\x0dbrain.Event:2")), theirs);
     }
 
     #[test]

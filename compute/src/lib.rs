@@ -10,6 +10,7 @@ pub mod explain;
 pub mod graph;
 pub mod metrics;
 pub mod models;
+pub mod network;
 pub mod nn;
 pub mod ops;
 pub mod optim;
@@ -18,6 +19,7 @@ pub mod recipe;
 pub mod rewrite;
 pub mod session;
 pub mod tensor;
+pub mod train;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -147,11 +147,7 @@ impl Confusion {
         if total == 0.0 {
             return Scores::default();
         }
-        Scores {
-            precision: sum.precision / total,
-            recall: sum.recall / total,
-            f1: sum.f1 / total,
-        }
+        Scores { precision: sum.precision / total, recall: sum.recall / total, f1: sum.f1 / total }
     }
 }
 
@@ -264,10 +260,7 @@ mod tests {
 
     #[test]
     fn a_summary_survives_json_and_a_diverged_loss_is_null() {
-        let summary = Summary {
-            test: Some(Evaluation::new(&two([3, 1, 2, 4]), f64::NAN)),
-            ..Summary::default()
-        };
+        let summary = Summary { test: Some(Evaluation::new(&two([3, 1, 2, 4]), f64::NAN)), ..Summary::default() };
         let text = serde_json::to_string(&summary).unwrap();
         assert!(text.contains("\"loss\":null"), "{text}");
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary);

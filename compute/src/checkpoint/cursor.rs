@@ -105,9 +105,7 @@ impl Default for Cursor {
 pub fn is_best_name(name: &str) -> bool {
     name.strip_prefix("best-")
         .and_then(|n| n.strip_suffix(".safetensors"))
-        .is_some_and(|n| {
-            (1..=48).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-        })
+        .is_some_and(|n| (1..=48).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
 
 impl Cursor {

@@ -58,18 +58,14 @@ impl Pointer {
 
     /// Reads a pointer file; `file` names it in messages.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Pointer, CheckpointError> {
-        let bad = |problem: &str| CheckpointError::Pointer {
-            file: file.into(),
-            problem: problem.into(),
-        };
+        let bad = |problem: &str| CheckpointError::Pointer { file: file.into(), problem: problem.into() };
         if bytes.len() > LIMIT_BYTES {
             return Err(bad("it is too long"));
         }
         let line = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
         let line = line.strip_suffix('\n').ok_or_else(|| bad("its line is cut short"))?;
         let (name, sha) = line.split_once(' ').ok_or_else(|| bad("it has no checksum"))?;
-        let (step, number) =
-            parse_directory(name).ok_or_else(|| bad("its directory name is malformed"))?;
+        let (step, number) = parse_directory(name).ok_or_else(|| bad("its directory name is malformed"))?;
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if sha.len() != 64 || !sha.bytes().all(hex) {
             return Err(bad("its checksum is malformed"));

@@ -49,10 +49,7 @@ pub fn write_weights(
     Ok(())
 }
 
-fn header(
-    order: &[&(String, Tensor)],
-    metadata: &BTreeMap<String, String>,
-) -> Result<String, CheckpointError> {
+fn header(order: &[&(String, Tensor)], metadata: &BTreeMap<String, String>) -> Result<String, CheckpointError> {
     let json = |e: serde_json::Error| CheckpointError::Write(e.to_string());
     let mut seen = BTreeSet::from(["__metadata__"]);
     let mut metadata = metadata.clone();
@@ -90,11 +87,7 @@ fn header(
 
 /// Reads a file; tensors come in the order of their bytes. `file` names it in messages.
 pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointError> {
-    let bad = |offset: usize, problem: String| CheckpointError::Safetensors {
-        file: file.into(),
-        offset,
-        problem,
-    };
+    let bad = |offset: usize, problem: String| CheckpointError::Safetensors { file: file.into(), offset, problem };
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(bad(0, format!("the file has only {} bytes", bytes.len())));
     };
@@ -110,9 +103,8 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
     let header = std::str::from_utf8(header)
         .map_err(|e| bad(LENGTH_BYTES + e.valid_up_to(), "the header is not UTF-8".into()))?;
     // The crate checks that the tensors lie end to end and that sizes agree with shapes.
-    let header: Metadata = serde_json::from_str(header).map_err(|e| {
-        bad(LENGTH_BYTES + e.column().saturating_sub(1), format!("the header is wrong: {e}"))
-    })?;
+    let header: Metadata = serde_json::from_str(header)
+        .map_err(|e| bad(LENGTH_BYTES + e.column().saturating_sub(1), format!("the header is wrong: {e}")))?;
     let start = bytes.len() - data.len();
     if header.data_len() != data.len() {
         let (want, have) = (header.data_len(), data.len());
@@ -121,11 +113,8 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
     let mut out = Vec::new();
     // By place in the file; empty tensors share their place and then go by name, since the
     // crate hands out names in the order of a hash map.
-    let mut tensors: Vec<(&TensorInfo, String)> = header
-        .offset_keys()
-        .into_iter()
-        .filter_map(|name| Some((header.info(&name)?, name)))
-        .collect();
+    let mut tensors: Vec<(&TensorInfo, String)> =
+        header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name))).collect();
     tensors.sort_by(|(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
     for (info, name) in tensors {
         let raw = data
@@ -153,9 +142,8 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
         return Err(format!("the shape {:?} is too large", info.shape));
     }
     let whole = |v: Vec<i64>| -> Result<Data, String> {
-        let numbers = v.into_iter().map(|x| {
-            u32::try_from(x).map_err(|_| format!("{x} does not fit an unsigned 32-bit number"))
-        });
+        let numbers =
+            v.into_iter().map(|x| u32::try_from(x).map_err(|_| format!("{x} does not fit an unsigned 32-bit number")));
         Ok(Data::U32(numbers.collect::<Result<_, _>>()?))
     };
     let data = match info.dtype {
@@ -167,18 +155,15 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
         Dtype::I32 => whole(each(raw, |b| i32::from_le_bytes(b).into()))?,
         Dtype::I64 => whole(each(raw, i64::from_le_bytes))?,
         Dtype::U8 | Dtype::BOOL => Data::U8(raw.to_vec()),
-        other => return Err(format!("numbers of type {other} are not supported: save it as F32")),
+        other => {
+            return Err(format!("numbers of type {other} are not supported: save it as F32"));
+        }
     };
-    Tensor::new(info.shape.clone(), data)
-        .ok_or_else(|| format!("its bytes do not fill the shape {:?}", info.shape))
+    Tensor::new(info.shape.clone(), data).ok_or_else(|| format!("its bytes do not fill the shape {:?}", info.shape))
 }
 
 /// Orders `given` like `expected`, or lists every missing, unexpected and misshapen tensor.
-pub fn match_weights(
-    file: &str,
-    expected: &[(String, Vec<usize>)],
-    given: Named,
-) -> Result<Named, CheckpointError> {
+pub fn match_weights(file: &str, expected: &[(String, Vec<usize>)], given: Named) -> Result<Named, CheckpointError> {
     let mut given: BTreeMap<String, Tensor> = given.into_iter().collect();
     let mut out = Vec::with_capacity(expected.len());
     let mut list = String::new();
@@ -194,11 +179,7 @@ pub fn match_weights(
     for (name, tensor) in &given {
         list += &format!("\n  unexpected: {name} {:?}", tensor.shape());
     }
-    if list.is_empty() {
-        Ok(out)
-    } else {
-        Err(CheckpointError::Mismatch { file: file.into(), list })
-    }
+    if list.is_empty() { Ok(out) } else { Err(CheckpointError::Mismatch { file: file.into(), list }) }
 }
 
 #[cfg(test)]
@@ -279,10 +260,7 @@ mod tests {
                 file(&format!(r#"{{"x":{{"dtype":"U8","shape":[{max}],"data_offsets":[0,{max}]}}}}"#), &[]),
                 "header is wrong",
             ),
-            (
-                file(r#"{"x":{"dtype":"F32","shape":[0,4611686018427387904,8],"data_offsets":[0,0]}}"#, &[]),
-                "too large",
-            ),
+            (file(r#"{"x":{"dtype":"F32","shape":[0,4611686018427387904,8],"data_offsets":[0,0]}}"#, &[]), "too large"),
         ];
         for (bytes, part) in cases {
             let e = weights_from_bytes("w.safetensors", &bytes).unwrap_err().to_string();

@@ -23,36 +23,16 @@ pub const FILES: [&str; 6] = [
     "test_batch.bin",
 ];
 /// The class names, by label.
-pub const CLASSES: [&str; 10] = [
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-];
+pub const CLASSES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// Parses one whole batch file of 10,000 records.
 pub fn parse_batch(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
     let (found, expected) = (bytes.len() as u64, (BATCH_RECORDS * RECORD_BYTES) as u64);
     let what = "a CIFAR-10 batch of 10,000 records";
     match found.cmp(&expected) {
-        std::cmp::Ordering::Less if found > 0 => Err(DataError::Truncated {
-            file: name.into(),
-            found,
-            expected,
-            what,
-        }),
-        std::cmp::Ordering::Greater => Err(DataError::TooLong {
-            file: name.into(),
-            found,
-            expected,
-            what,
-        }),
+        std::cmp::Ordering::Less if found > 0 => Err(DataError::Truncated { file: name.into(), found, expected, what }),
+        std::cmp::Ordering::Greater => Err(DataError::TooLong { file: name.into(), found, expected, what }),
         _ => parse_records(name, bytes),
     }
 }
@@ -61,11 +41,7 @@ pub fn parse_batch(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
 pub fn parse_records(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
     if bytes.is_empty() {
         let advice = "run `chainrule data fetch cifar10`";
-        return Err(DataError::Empty {
-            file: name.into(),
-            what: "the batch".into(),
-            advice,
-        });
+        return Err(DataError::Empty { file: name.into(), what: "the batch".into(), advice });
     }
     let count = bytes.len().div_ceil(RECORD_BYTES);
     if bytes.len() % RECORD_BYTES != 0 {
@@ -82,25 +58,13 @@ pub fn parse_records(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
         let label = u32::from(record[0]);
         if label as usize >= CLASSES.len() {
             let offset = (index * RECORD_BYTES) as u64;
-            return Err(DataError::Label {
-                file: name.into(),
-                offset,
-                index,
-                label,
-                last: 9,
-            });
+            return Err(DataError::Label { file: name.into(), offset, index, label, last: 9 });
         }
         labels.push(label);
         pixels.extend_from_slice(&record[1..]);
     }
     let [channels, height, width] = SIZE;
-    Ok(Images {
-        channels,
-        height,
-        width,
-        pixels,
-        labels,
-    })
+    Ok(Images { channels, height, width, pixels, labels })
 }
 
 #[cfg(test)]
@@ -119,50 +83,29 @@ mod tests {
     #[test]
     fn records_become_planar_images() {
         let set = parse_records("t.bin", &records(&[3, 9])).unwrap();
-        assert_eq!(
-            (set.len(), set.labels.as_slice(), set.stride()),
-            (2, &[3, 9][..], 3072)
-        );
+        assert_eq!((set.len(), set.labels.as_slice(), set.stride()), (2, &[3, 9][..], 3072));
         assert_eq!(set.image(1)[..3], [1, 2, 3]);
     }
 
     #[test]
     fn a_bad_label_names_its_record() {
-        let error = parse_records("t.bin", &records(&[0, 1, 10]))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("t.bin: byte 6146: label 10 of image 2"),
-            "{error}"
-        );
+        let error = parse_records("t.bin", &records(&[0, 1, 10])).unwrap_err().to_string();
+        assert!(error.contains("t.bin: byte 6146: label 10 of image 2"), "{error}");
     }
 
     #[test]
     fn sizes_are_checked() {
         let good = records(&[0, 1]);
-        let cut = parse_records("t.bin", &good[..4000])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            cut.contains("t.bin: ends at byte 4000, but its last record needs 6146"),
-            "{cut}"
-        );
+        let cut = parse_records("t.bin", &good[..4000]).unwrap_err().to_string();
+        assert!(cut.contains("t.bin: ends at byte 4000, but its last record needs 6146"), "{cut}");
         // Cut at a record's end: only the whole batch can tell.
         let cut = parse_batch("t.bin", &good).unwrap_err().to_string();
-        assert!(
-            cut.contains("ends at byte 6146") && cut.contains("30730000"),
-            "{cut}"
-        );
-        let long = parse_batch("t.bin", &vec![0; 30_730_001])
-            .unwrap_err()
-            .to_string();
+        assert!(cut.contains("ends at byte 6146") && cut.contains("30730000"), "{cut}");
+        let long = parse_batch("t.bin", &vec![0; 30_730_001]).unwrap_err().to_string();
         assert!(long.contains("30730001 bytes, expected 30730000"), "{long}");
         for parse in [parse_batch, parse_records] {
             let empty = parse("t.bin", &[]).unwrap_err().to_string();
-            assert!(
-                empty.contains("t.bin") && empty.contains("data fetch cifar10"),
-                "{empty}"
-            );
+            assert!(empty.contains("t.bin") && empty.contains("data fetch cifar10"), "{empty}");
         }
     }
 }

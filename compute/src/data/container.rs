@@ -35,35 +35,17 @@ pub struct Outline {
 pub fn outline(name: &str, bytes: &[u8]) -> Result<Outline, DataError> {
     let walk = Walk { name, bytes };
     if bytes.is_empty() {
-        return Err(DataError::Empty {
-            file: name.into(),
-            what: "the file".into(),
-            advice: AGAIN,
-        });
+        return Err(DataError::Empty { file: name.into(), what: "the file".into(), advice: AGAIN });
     }
     if bytes.starts_with(&PNG_SIGNATURE) {
-        Ok(Outline {
-            format: Format::Png,
-            data_at: walk.png()?,
-        })
+        Ok(Outline { format: Format::Png, data_at: walk.png()? })
     } else if bytes.starts_with(&[0xff, 0xd8]) {
-        Ok(Outline {
-            format: Format::Jpeg,
-            data_at: walk.jpeg()?,
-        })
+        Ok(Outline { format: Format::Jpeg, data_at: walk.jpeg()? })
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12).is_none_or(|b| b == b"WEBP") {
-        Ok(Outline {
-            format: Format::WebP,
-            data_at: walk.webp()?,
-        })
+        Ok(Outline { format: Format::WebP, data_at: walk.webp()? })
     } else {
-        let advice =
-            "only PNG, JPEG and WebP are read: convert the file or remove it from the folder";
-        Err(walk.corrupt(
-            0,
-            "not the start of a PNG, JPEG or WebP file".into(),
-            advice,
-        ))
+        let advice = "only PNG, JPEG and WebP are read: convert the file or remove it from the folder";
+        Err(walk.corrupt(0, "not the start of a PNG, JPEG or WebP file".into(), advice))
     }
 }
 
@@ -92,8 +74,7 @@ impl<'a> Walk<'a> {
             match &kind {
                 b"IDAT" => data_at = data_at.or(Some(at as u64)),
                 b"IEND" => {
-                    return data_at
-                        .ok_or_else(|| self.corrupt(at, "no picture data (IDAT)".into(), AGAIN));
+                    return data_at.ok_or_else(|| self.corrupt(at, "no picture data (IDAT)".into(), AGAIN));
                 }
                 _ => {}
             }
@@ -106,11 +87,7 @@ impl<'a> Walk<'a> {
         loop {
             let [prefix, marker]: [u8; 2] = self.take(at, "JPEG data up to its end marker")?;
             if prefix != 0xff {
-                return Err(self.corrupt(
-                    at,
-                    format!("{prefix:#04x} where a JPEG marker (0xff) belongs"),
-                    AGAIN,
-                ));
+                return Err(self.corrupt(at, format!("{prefix:#04x} where a JPEG marker (0xff) belongs"), AGAIN));
             }
             match marker {
                 // Fill bytes may precede a marker.
@@ -118,19 +95,12 @@ impl<'a> Walk<'a> {
                 0x01 | 0xd0..=0xd7 => at += 2,
                 0xd8 => return Err(self.corrupt(at, "a second start of JPEG image".into(), AGAIN)),
                 0xd9 => {
-                    return data_at.ok_or_else(|| {
-                        self.corrupt(at, "a JPEG without picture data".into(), AGAIN)
-                    });
+                    return data_at.ok_or_else(|| self.corrupt(at, "a JPEG without picture data".into(), AGAIN));
                 }
                 _ => {
-                    let length =
-                        usize::from(u16::from_be_bytes(self.take(at + 2, "a JPEG segment")?));
+                    let length = usize::from(u16::from_be_bytes(self.take(at + 2, "a JPEG segment")?));
                     if length < 2 {
-                        return Err(self.corrupt(
-                            at + 2,
-                            format!("JPEG segment of length {length}"),
-                            AGAIN,
-                        ));
+                        return Err(self.corrupt(at + 2, format!("JPEG segment of length {length}"), AGAIN));
                     }
                     self.slice(at + 2, length, "a JPEG segment")?;
                     at += 2 + length;
@@ -177,28 +147,16 @@ impl<'a> Walk<'a> {
 
     fn slice(&self, at: usize, length: usize, what: &'static str) -> Result<&'a [u8], DataError> {
         let end = at.saturating_add(length);
-        self.bytes
-            .get(at..end)
-            .ok_or_else(|| self.truncated(end, what))
+        self.bytes.get(at..end).ok_or_else(|| self.truncated(end, what))
     }
 
     fn truncated(&self, expected: usize, what: &'static str) -> DataError {
         let found = self.bytes.len() as u64;
-        DataError::Truncated {
-            file: self.name.into(),
-            found,
-            expected: expected as u64,
-            what,
-        }
+        DataError::Truncated { file: self.name.into(), found, expected: expected as u64, what }
     }
 
     fn corrupt(&self, offset: usize, problem: String, advice: &'static str) -> DataError {
-        DataError::Corrupt {
-            file: self.name.into(),
-            offset: offset as u64,
-            problem,
-            advice,
-        }
+        DataError::Corrupt { file: self.name.into(), offset: offset as u64, problem, advice }
     }
 }
 
@@ -208,59 +166,29 @@ mod tests {
 
     fn check(bytes: &[u8], expect: &str) {
         let error = outline("f", bytes).unwrap_err().to_string();
-        assert!(
-            error.starts_with("f: ") && error.contains(expect),
-            "{error}"
-        );
+        assert!(error.starts_with("f: ") && error.contains(expect), "{error}");
     }
 
     #[test]
     fn jpeg_segments() {
-        let jpeg = [
-            0xff, 0xd8, 0xff, 0xfe, 0, 3, 7, 0xff, 0xff, 0xda, 0, 2, 1, 0xff, 0, 0xff, 0xd0, 0xff,
-            0xd9,
-        ];
-        assert_eq!(
-            outline("f", &jpeg),
-            Ok(Outline {
-                format: Format::Jpeg,
-                data_at: 12
-            })
-        );
-        check(
-            &jpeg[..17],
-            "ends at byte 17, but JPEG data up to its end marker needs 19",
-        );
+        let jpeg = [0xff, 0xd8, 0xff, 0xfe, 0, 3, 7, 0xff, 0xff, 0xda, 0, 2, 1, 0xff, 0, 0xff, 0xd0, 0xff, 0xd9];
+        assert_eq!(outline("f", &jpeg), Ok(Outline { format: Format::Jpeg, data_at: 12 }));
+        check(&jpeg[..17], "ends at byte 17, but JPEG data up to its end marker needs 19");
         check(&jpeg[..6], "ends at byte 6, but a JPEG segment needs 7");
-        check(
-            &[0xff, 0xd8, 0xff, 0xfe, 0, 1, 0],
-            "byte 4: JPEG segment of length 1",
-        );
+        check(&[0xff, 0xd8, 0xff, 0xfe, 0, 1, 0], "byte 4: JPEG segment of length 1");
         check(&[0xff, 0xd8, 7, 7], "byte 2: 0x07 where a JPEG marker");
-        check(
-            &[0xff, 0xd8, 0xff, 0xd9],
-            "byte 2: a JPEG without picture data",
-        );
+        check(&[0xff, 0xd8, 0xff, 0xd9], "byte 2: a JPEG without picture data");
     }
 
     #[test]
     fn webp_chunks() {
         let webp = b"RIFF\x10\0\0\0WEBPVP8L\x03\0\0\0abc\0".as_slice();
-        assert_eq!(
-            outline("f", webp),
-            Ok(Outline {
-                format: Format::WebP,
-                data_at: 12
-            })
-        );
+        assert_eq!(outline("f", webp), Ok(Outline { format: Format::WebP, data_at: 12 }));
         check(&webp[..21], "ends at byte 21, but the RIFF data needs 24");
         let mut long = webp.to_vec();
         long[16..20].fill(0xff);
         check(&long, "but a WebP chunk needs");
-        check(
-            b"RIFF\x04\0\0\0WEBP",
-            "byte 12: a WebP file without picture data",
-        );
+        check(b"RIFF\x04\0\0\0WEBP", "byte 12: a WebP file without picture data");
     }
 
     #[test]
@@ -269,10 +197,7 @@ mod tests {
         check(b"GIF89a", "byte 0: not the start");
         check(b"RIFF\x04\0\0\0WAVE", "byte 0: not the start");
         check(&PNG_SIGNATURE, "ends at byte 8, but a PNG chunk needs 12");
-        check(
-            &[&PNG_SIGNATURE[..], b"\0\0\0\0IEND\xaeB\x60\x82"].concat(),
-            "byte 12: the first PNG chunk is not IHDR",
-        );
+        check(&[&PNG_SIGNATURE[..], b"\0\0\0\0IEND\xaeB\x60\x82"].concat(), "byte 12: the first PNG chunk is not IHDR");
         check(
             &[&PNG_SIGNATURE[..], b"\xff\xff\xff\xffIHDR"].concat(),
             "ends at byte 16, but a PNG chunk needs 4294967311",

@@ -31,27 +31,13 @@ pub struct Idx {
 /// Parses one file.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
     if bytes.is_empty() {
-        return Err(DataError::Empty {
-            file: name.into(),
-            what: "the file".into(),
-            advice: AGAIN,
-        });
+        return Err(DataError::Empty { file: name.into(), what: "the file".into(), advice: AGAIN });
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut source = Source {
-            name,
-            read: 0,
-            inner: MultiGzDecoder::new(bytes),
-            at: gzip_position(bytes.len()),
-        };
+        let mut source = Source { name, read: 0, inner: MultiGzDecoder::new(bytes), at: gzip_position(bytes.len()) };
         source.idx()
     } else {
-        let mut source = Source {
-            name,
-            read: 0,
-            inner: bytes,
-            at: |_: &&[u8]| None,
-        };
+        let mut source = Source { name, read: 0, inner: bytes, at: |_: &&[u8]| None };
         source.idx()
     }
 }
@@ -75,33 +61,20 @@ impl<R: Read, P: Fn(&R) -> Option<u64>> Source<'_, R, P> {
         if magic[0] != 0 || magic[1] != 0 {
             return Err(self.corrupt(
                 0,
-                format!(
-                    "{:02x} {:02x} where an IDX file has 00 00",
-                    magic[0], magic[1]
-                ),
+                format!("{:02x} {:02x} where an IDX file has 00 00", magic[0], magic[1]),
                 NOT_IDX,
             ));
         }
         if magic[2] != 8 {
-            return Err(self.corrupt(
-                2,
-                format!("element type {:#04x}, only 0x08 (bytes) is read", magic[2]),
-                NOT_IDX,
-            ));
+            return Err(self.corrupt(2, format!("element type {:#04x}, only 0x08 (bytes) is read", magic[2]), NOT_IDX));
         }
         let rank = usize::from(magic[3]);
         if rank == 0 || rank > MAX_RANK {
-            return Err(self.corrupt(
-                3,
-                format!("{rank} dimensions, expected 1 to {MAX_RANK}"),
-                NOT_IDX,
-            ));
+            return Err(self.corrupt(3, format!("{rank} dimensions, expected 1 to {MAX_RANK}"), NOT_IDX));
         }
         let header = self.take(4 * rank as u64, "the header")?;
-        let dims: Vec<u64> = header
-            .chunks_exact(4)
-            .map(|d| u64::from(u32::from_be_bytes([d[0], d[1], d[2], d[3]])))
-            .collect();
+        let dims: Vec<u64> =
+            header.chunks_exact(4).map(|d| u64::from(u32::from_be_bytes([d[0], d[1], d[2], d[3]]))).collect();
         // At most 4 factors of 32 bits: no overflow in 128.
         let elements: u128 = dims.iter().map(|&d| u128::from(d)).product();
         if elements > u128::from(MAX_ELEMENTS) {
@@ -116,10 +89,7 @@ impl<R: Read, P: Fn(&R) -> Option<u64>> Source<'_, R, P> {
         }
         let data = self.take(elements as u64, "the data that its header promises")?;
         self.end()?;
-        Ok(Idx {
-            shape: dims.into_iter().map(|d| d as usize).collect(),
-            data,
-        })
+        Ok(Idx { shape: dims.into_iter().map(|d| d as usize).collect(), data })
     }
 
     /// Exactly `n` bytes; the buffer grows with what arrives.
@@ -155,29 +125,16 @@ impl<R: Read, P: Fn(&R) -> Option<u64>> Source<'_, R, P> {
     }
 
     fn corrupt(&self, offset: u64, problem: String, advice: &'static str) -> DataError {
-        DataError::Corrupt {
-            file: self.name.into(),
-            offset,
-            problem,
-            advice,
-        }
+        DataError::Corrupt { file: self.name.into(), offset, problem, advice }
     }
 }
 
 /// Joins an image file and its label file; labels must be below `classes`.
-pub fn images(
-    image_file: (&str, &[u8]),
-    label_file: (&str, &[u8]),
-    classes: usize,
-) -> Result<Images, DataError> {
+pub fn images(image_file: (&str, &[u8]), label_file: (&str, &[u8]), classes: usize) -> Result<Images, DataError> {
     let (image_name, label_name) = (image_file.0, label_file.0);
     let pictures = parse(image_name, image_file.1)?;
     let &[n, height, width] = pictures.shape.as_slice() else {
-        return Err(wrong_rank(
-            image_name,
-            pictures.shape.len(),
-            "images have 3 dimensions",
-        ));
+        return Err(wrong_rank(image_name, pictures.shape.len(), "images have 3 dimensions"));
     };
     let labels = labels(label_name, label_file.1, classes)?;
     if n != labels.len() {
@@ -195,13 +152,7 @@ pub fn images(
             advice: AGAIN,
         });
     }
-    Ok(Images {
-        channels: 1,
-        height,
-        width,
-        pixels: pictures.data,
-        labels,
-    })
+    Ok(Images { channels: 1, height, width, pixels: pictures.data, labels })
 }
 
 /// Parses a label file.
@@ -213,13 +164,7 @@ pub fn labels(name: &str, bytes: &[u8], classes: usize) -> Result<Vec<u32>, Data
     if let Some(index) = idx.data.iter().position(|&l| usize::from(l) >= classes) {
         let label = idx.data[index].into();
         let offset = 8 + index as u64;
-        return Err(DataError::Label {
-            file: name.into(),
-            offset,
-            index,
-            label,
-            last: classes.saturating_sub(1),
-        });
+        return Err(DataError::Label { file: name.into(), offset, index, label, last: classes.saturating_sub(1) });
     }
     Ok(idx.data.into_iter().map(u32::from).collect())
 }
@@ -255,26 +200,17 @@ mod tests {
 
     fn check(bytes: &[u8], expect: &str) {
         let error = parse("f.idx", bytes).unwrap_err().to_string();
-        assert!(
-            error.starts_with("f.idx") && error.contains(expect),
-            "{error}"
-        );
+        assert!(error.starts_with("f.idx") && error.contains(expect), "{error}");
     }
 
     #[test]
     fn plain_and_gzip_give_the_same() {
         let plain = idx(&[2, 1, 2], &[1, 2, 3, 4]);
-        let expected = Idx {
-            shape: vec![2, 1, 2],
-            data: vec![1, 2, 3, 4],
-        };
+        let expected = Idx { shape: vec![2, 1, 2], data: vec![1, 2, 3, 4] };
         assert_eq!(parse("p", &plain), Ok(expected.clone()));
         assert_eq!(parse("z", &gz(&plain)), Ok(expected));
         let set = images(("i", &gz(&plain)), ("l", &idx(&[2], &[9, 0])), 10).unwrap();
-        assert_eq!(
-            (set.channels, set.height, set.width, set.labels),
-            (1, 1, 2, vec![9, 0])
-        );
+        assert_eq!((set.channels, set.height, set.width, set.labels), (1, 1, 2, vec![9, 0]));
     }
 
     #[test]
@@ -283,14 +219,8 @@ mod tests {
         check(&[], "byte 0: the file is empty");
         check(&plain[..2], "ends at byte 2, but the header needs 4");
         check(&plain[..9], "ends at byte 9, but the header needs 16");
-        check(
-            &plain[..18],
-            "ends at byte 18, but the data that its header promises needs 20",
-        );
-        check(
-            &[&plain[..], &[0]].concat(),
-            "byte 20: data after the last element",
-        );
+        check(&plain[..18], "ends at byte 18, but the data that its header promises needs 20");
+        check(&[&plain[..], &[0]].concat(), "byte 20: data after the last element");
         check(&[1, 0, 8, 1], "byte 0: 01 00");
         check(&[0, 0, 0x0d, 1], "byte 2: element type 0x0d");
         check(&[0, 0, 8, 0], "byte 3: 0 dimensions");
@@ -311,10 +241,7 @@ mod tests {
         // Within the limit, yet not there: only what arrived was stored.
         check(&idx(&[1 << 15, 1 << 15], &[7; 10]), "ends at byte 22");
         // A bomb: 64 MB of zeros behind a header that promises 4 bytes.
-        check(
-            &gz(&[idx(&[4], &[0; 4]), vec![0; 1 << 26]].concat()),
-            "byte 12: data after",
-        );
+        check(&gz(&[idx(&[4], &[0; 4]), vec![0; 1 << 26]].concat()), "byte 12: data after");
     }
 
     #[test]

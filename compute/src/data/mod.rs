@@ -48,13 +48,7 @@ impl Images {
         let [channels, height, width] = size;
         let stride = channels.checked_mul(height)?.checked_mul(width)?;
         let fits = stride > 0 && stride.checked_mul(labels.len())? == pixels.len();
-        fits.then_some(Images {
-            channels,
-            height,
-            width,
-            pixels,
-            labels,
-        })
+        fits.then_some(Images { channels, height, width, pixels, labels })
     }
 
     /// Number of images.
@@ -92,13 +86,7 @@ impl Images {
         let mut pixels = Vec::new();
         self.gather(indices, &mut pixels);
         let labels = indices.iter().map(|&i| self.labels[i as usize]).collect();
-        Images {
-            channels: self.channels,
-            height: self.height,
-            width: self.width,
-            pixels,
-            labels,
-        }
+        Images { channels: self.channels, height: self.height, width: self.width, pixels, labels }
     }
 
     /// Keeps the first `n` images; no effect when there are fewer.
@@ -111,8 +99,7 @@ impl Images {
 
     /// Appends the images of `other`; `false` (and nothing changed) when the sizes differ.
     pub fn append(&mut self, other: &Images) -> bool {
-        let same =
-            (self.channels, self.height, self.width) == (other.channels, other.height, other.width);
+        let same = (self.channels, self.height, self.width) == (other.channels, other.height, other.width);
         if same {
             self.pixels.extend_from_slice(&other.pixels);
             self.labels.extend_from_slice(&other.labels);
@@ -158,10 +145,7 @@ mod tests {
         set.truncate(5);
         assert_eq!(set.len(), 3);
         set.truncate(1);
-        assert_eq!(
-            (set.pixels.as_slice(), set.labels.as_slice()),
-            (&[1u8, 2][..], &[0u32][..])
-        );
+        assert_eq!((set.pixels.as_slice(), set.labels.as_slice()), (&[1u8, 2][..], &[0u32][..]));
     }
 
     #[test]

@@ -21,9 +21,7 @@ struct Stream {
 
 impl Stream {
     fn new(seed: u64, stream: u64) -> Stream {
-        Stream {
-            state: mix(mix(seed).wrapping_add(stream.wrapping_mul(GOLDEN))),
-        }
+        Stream { state: mix(mix(seed).wrapping_add(stream.wrapping_mul(GOLDEN))) }
     }
 
     fn next(&mut self) -> u64 {
@@ -61,11 +59,7 @@ pub fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
 /// images (rounded) to validation, but never its last one. Both parts are in ascending order; which
 /// images are drawn depends on `seed` only.
 pub fn stratified_split(labels: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
-    let fraction = if fraction.is_finite() {
-        fraction.clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
+    let fraction = if fraction.is_finite() { fraction.clamp(0.0, 1.0) } else { 0.0 };
     let mut by_class = std::collections::BTreeMap::<u32, Vec<u32>>::new();
     for (i, &label) in labels.iter().enumerate() {
         by_class.entry(label).or_default().push(i as u32);
@@ -93,14 +87,7 @@ mod tests {
     fn the_generator_is_splitmix64() {
         let mut stream = Stream { state: 1_234_567 };
         let got: Vec<u64> = (0..3).map(|_| stream.next()).collect();
-        assert_eq!(
-            got,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(got, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
@@ -136,17 +123,10 @@ mod tests {
 
     #[test]
     fn the_split_is_stratified_disjoint_and_deterministic() {
-        let labels: Vec<u32> = (0..1000)
-            .map(|i| if i % 10 == 0 { 7 } else { i % 2 })
-            .collect();
+        let labels: Vec<u32> = (0..1000).map(|i| if i % 10 == 0 { 7 } else { i % 2 }).collect();
         let (train, validation) = stratified_split(&labels, 0.1, 5);
         assert_eq!(train.len() + validation.len(), 1000);
-        let held = |c| {
-            validation
-                .iter()
-                .filter(|&&i| labels[i as usize] == c)
-                .count()
-        };
+        let held = |c| validation.iter().filter(|&&i| labels[i as usize] == c).count();
         let all = |c| labels.iter().filter(|&&l| l == c).count();
         for class in [0, 1, 7] {
             assert_eq!(held(class), (all(class) as f64 * 0.1).round() as usize);
@@ -154,24 +134,15 @@ mod tests {
         let mut both = [train.clone(), validation.clone()].concat();
         both.sort_unstable();
         assert_eq!(both, (0..1000).collect::<Vec<_>>());
-        assert_eq!(
-            stratified_split(&labels, 0.1, 5),
-            (train, validation.clone())
-        );
+        assert_eq!(stratified_split(&labels, 0.1, 5), (train, validation.clone()));
         assert_ne!(stratified_split(&labels, 0.1, 6).1, validation);
     }
 
     #[test]
     fn split_extremes() {
         assert_eq!(stratified_split(&[], 0.5, 0), (vec![], vec![]));
-        assert_eq!(
-            stratified_split(&[0, 1, 2], 0.0, 0),
-            (vec![0, 1, 2], vec![])
-        );
-        assert_eq!(
-            stratified_split(&[0, 1, 2], f64::NAN, 0).1,
-            Vec::<u32>::new()
-        );
+        assert_eq!(stratified_split(&[0, 1, 2], 0.0, 0), (vec![0, 1, 2], vec![]));
+        assert_eq!(stratified_split(&[0, 1, 2], f64::NAN, 0).1, Vec::<u32>::new());
         // A class never loses its last image.
         let (train, validation) = stratified_split(&[0, 0, 0, 5], 1.0, 0);
         assert_eq!((train.len(), validation.len()), (2, 2));

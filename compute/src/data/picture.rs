@@ -43,11 +43,7 @@ impl Rgb {
             self.pixels.as_slice(),
         )?;
         let pixels = imageops::resize(&source, w, h, imageops::FilterType::Triangle).into_raw();
-        Some(Rgb {
-            width,
-            height,
-            pixels,
-        })
+        Some(Rgb { width, height, pixels })
     }
 
     /// Appends the picture to `out` as planes: `[3, height, width]`.
@@ -99,19 +95,11 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Rgb, DataError> {
 fn to_rgb(picture: DynamicImage) -> Rgb {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let pixels = if picture.color().has_alpha() {
-        picture
-            .into_rgba8()
-            .pixels()
-            .flat_map(|p| over_white(p.0))
-            .collect()
+        picture.into_rgba8().pixels().flat_map(|p| over_white(p.0)).collect()
     } else {
         picture.into_rgb8().into_raw()
     };
-    Rgb {
-        width,
-        height,
-        pixels,
-    }
+    Rgb { width, height, pixels }
 }
 
 /// `c * a + white * (1 - a)`, rounded.
@@ -133,11 +121,7 @@ mod tests {
 
     #[test]
     fn planes_follow_the_channels() {
-        let picture = Rgb {
-            width: 2,
-            height: 1,
-            pixels: vec![1, 2, 3, 4, 5, 6],
-        };
+        let picture = Rgb { width: 2, height: 1, pixels: vec![1, 2, 3, 4, 5, 6] };
         let mut out = Vec::new();
         picture.extend_planar(&mut out);
         assert_eq!(out, [1, 4, 2, 5, 3, 6]);
@@ -145,11 +129,7 @@ mod tests {
 
     #[test]
     fn resizing() {
-        let picture = Rgb {
-            width: 2,
-            height: 2,
-            pixels: [[0u8; 6], [200; 6]].concat(),
-        };
+        let picture = Rgb { width: 2, height: 2, pixels: [[0u8; 6], [200; 6]].concat() };
         assert_eq!(picture.resize(1, 1).unwrap().pixels, [100; 3]);
         assert_eq!(picture.resize(2, 2).unwrap(), picture);
         assert!(picture.resize(0, 3).is_none() && picture.resize(3, 1 << 20).is_none());

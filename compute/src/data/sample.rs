@@ -5,28 +5,15 @@
 use super::{DataError, Dataset, Images, idx, picture};
 
 /// The classes of Fashion-MNIST, by label.
-pub const FASHION_CLASSES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
+pub const FASHION_CLASSES: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 /// The classes of the blood cells, by label.
 pub const BLOOD_CLASSES: [&str; 3] = ["Platelets", "RBC", "WBC"];
 const CELL: usize = 64;
 
 macro_rules! asset {
     ($path:literal) => {
-        (
-            $path,
-            include_bytes!(concat!("../../assets/", $path)).as_slice(),
-        )
+        ($path, include_bytes!(concat!("../../assets/", $path)).as_slice())
     };
 }
 
@@ -52,14 +39,8 @@ pub fn blood_cells() -> Result<Dataset, DataError> {
     Ok(Dataset {
         name: "blood-cells".into(),
         classes: BLOOD_CLASSES.map(String::from).to_vec(),
-        train: mosaic(
-            asset!("blood-cells/train-images.webp"),
-            asset!("blood-cells/train-labels-idx1-ubyte.gz"),
-        )?,
-        test: mosaic(
-            asset!("blood-cells/test-images.webp"),
-            asset!("blood-cells/test-labels-idx1-ubyte.gz"),
-        )?,
+        train: mosaic(asset!("blood-cells/train-images.webp"), asset!("blood-cells/train-labels-idx1-ubyte.gz"))?,
+        test: mosaic(asset!("blood-cells/test-images.webp"), asset!("blood-cells/test-labels-idx1-ubyte.gz"))?,
     })
 }
 
@@ -83,22 +64,11 @@ fn mosaic(image: (&str, &[u8]), labels: (&str, &[u8])) -> Result<Images, DataErr
         for channel in 0..3 {
             for y in top..top + CELL {
                 let row = (y * sheet.width + left) * 3;
-                pixels.extend(
-                    sheet.pixels[row..row + 3 * CELL]
-                        .iter()
-                        .skip(channel)
-                        .step_by(3),
-                );
+                pixels.extend(sheet.pixels[row..row + 3 * CELL].iter().skip(channel).step_by(3));
             }
         }
     }
-    Ok(Images {
-        channels: 3,
-        height: CELL,
-        width: CELL,
-        pixels,
-        labels,
-    })
+    Ok(Images { channels: 3, height: CELL, width: CELL, pixels, labels })
 }
 
 #[cfg(test)]
@@ -107,20 +77,14 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     fn hex(bytes: &[u8]) -> String {
-        Sha256::digest(bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect()
+        Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
     }
 
     fn check(part: &Images, counts: &[usize], pixels: &str, labels: &str) {
         assert_eq!(part.class_counts(counts.len()), counts);
         assert_eq!(part.pixels.len(), part.len() * part.stride());
         assert_eq!(hex(&part.pixels), pixels);
-        assert_eq!(
-            hex(&part.labels.iter().map(|&l| l as u8).collect::<Vec<_>>()),
-            labels
-        );
+        assert_eq!(hex(&part.labels.iter().map(|&l| l as u8).collect::<Vec<_>>()), labels);
     }
 
     // The sums are those that `assets/make_samples.py` printed: computed by numpy, Pillow and
@@ -141,10 +105,7 @@ mod tests {
             "3d7f6d64869a3f2d1afe64ae33ffb9b20670a91b31e3bbf0657e3999ec7b35cf",
             "6b25654537ff83dd6c40fe0a122c7778d8219b2a88ff02c36dbdd21152fdb075",
         );
-        assert_eq!(
-            (set.train.channels, set.train.height, set.train.width),
-            (1, 28, 28)
-        );
+        assert_eq!((set.train.channels, set.train.height, set.train.width), (1, 28, 28));
     }
 
     #[test]
@@ -162,9 +123,6 @@ mod tests {
             "fe3b3fbb278798f11800aeb3de772693eb5ca7667012fb054a9aaf5cedb4e638",
             "a98042488d6e33255a145965b457d8e79b9e7bdbeba696c01b53d069f4331eb2",
         );
-        assert_eq!(
-            (set.train.channels, set.train.height, set.train.width),
-            (3, 64, 64)
-        );
+        assert_eq!((set.train.channels, set.train.height, set.train.width), (3, 64, 64));
     }
 }

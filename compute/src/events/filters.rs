@@ -16,7 +16,9 @@ const GAP_PIXELS: usize = 2;
 
 /// `(width, height, PNG bytes)`; `None` for what is not a non-empty rank-4 f32 tensor.
 pub fn filters_png(w: &Tensor) -> Option<(u32, u32, Vec<u8>)> {
-    let &[filters, channels, kernel_h, kernel_w] = w.shape() else { return None };
+    let &[filters, channels, kernel_h, kernel_w] = w.shape() else {
+        return None;
+    };
     let values = w.as_f32().filter(|v| !v.is_empty())?;
     let shown = filters.min(MOST_FILTERS);
     let columns = (1..=shown).find(|c| c * c >= shown)?;
@@ -41,9 +43,7 @@ pub fn filters_png(w: &Tensor) -> Option<(u32, u32, Vec<u8>)> {
 
     let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
-        .ok()?;
+    PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).ok()?;
     Some((width, height, png))
 }
 

@@ -86,10 +86,7 @@ impl Histogram {
             (min, max) = (0.0, 0.0);
         }
         let upper = |i: usize| if i == 0 { 0.0 } else { -b.limits[i - 1] };
-        let all = (0..n)
-            .rev()
-            .map(|i| (upper(i), negative[i]))
-            .chain((0..n).map(|i| (b.limits[i], positive[i])));
+        let all = (0..n).rev().map(|i| (upper(i), negative[i])).chain((0..n).map(|i| (b.limits[i], positive[i])));
         let (limits, counts) = compact(all);
         Histogram { min, max, num: num as f64, sum, sum_squares, limits, counts }
     }

@@ -8,12 +8,5 @@ use super::Model;
 pub const MODEL: Model = Model {
     name: "mlp",
     description: "linear layers of 256, 128 and one output a class, ReLU between",
-    layers: &[
-        "flatten",
-        "fc1: linear 256",
-        "relu",
-        "fc2: linear 128",
-        "relu",
-        "fc3: linear classes",
-    ],
+    layers: &["flatten", "fc1: linear 256", "relu", "fc2: linear 128", "relu", "fc3: linear classes"],
 };

@@ -8,10 +8,5 @@ use super::Model;
 pub const MODEL: Model = Model {
     name: "seed-cnn",
     description: "one 3x3 convolution of 32 channels, ReLU, one linear layer",
-    layers: &[
-        "conv1: conv 32 kernel 3 padding 1",
-        "relu",
-        "flatten",
-        "fc1: linear classes",
-    ],
+    layers: &["conv1: conv 32 kernel 3 padding 1", "relu", "flatten", "fc1: linear classes"],
 };

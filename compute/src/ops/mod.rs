@@ -15,6 +15,7 @@ pub mod matmul;
 pub mod optimizer;
 pub mod pool;
 pub mod random;
+pub mod record;
 pub mod reduce;
 pub mod resize;
 pub mod shape;
@@ -150,6 +151,7 @@ pub const PAGES: &[Page] = &[
     pool::PAGE,
     avg_pool::PAGE,
     random::PAGE,
+    record::PAGE,
     resize::PAGE,
     augment::PAGE,
     loss::PAGE,

@@ -5,10 +5,11 @@
 
 use super::error::{Problem, RecipeError, quote};
 use super::layers::{LineError, parse_layers};
-use super::read::{Origin, Value, Values};
+use super::read::{Origin, Values};
+use super::value::Value;
 use super::{
-    Augment, DataPart, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Precision, Recipe,
-    Schedule, ScheduleKind, Train,
+    Augment, DataPart, Loss, ModelPart, Normalize, Optimizer, OptimizerKind, Precision, Recipe, Schedule, ScheduleKind,
+    Train,
 };
 use std::ops::Range;
 
@@ -75,8 +76,7 @@ impl Values<'_> {
     }
 
     fn need<T>(&self, path: &str, read: fn(&Value) -> Option<T>) -> Result<T, RecipeError> {
-        self.get(path, read)
-            .ok_or_else(|| self.missing(path, "give it a value"))
+        self.get(path, read).ok_or_else(|| self.missing(path, "give it a value"))
     }
 
     fn missing(&self, path: &str, hint: &str) -> RecipeError {
@@ -142,8 +142,7 @@ fn model(values: &Values) -> Result<ModelPart, RecipeError> {
     if let Some(name) = values.get("model.name", as_text) {
         let model = crate::models::find(&name);
         let layers = model.and_then(|model| parse_layers(model.layers.iter().copied()).ok());
-        let layers = layers
-            .ok_or_else(|| values.mismatch("model.name", "is not a model of the catalogue"))?;
+        let layers = layers.ok_or_else(|| values.mismatch("model.name", "is not a model of the catalogue"))?;
         let name = Some(name);
         return Ok(ModelPart { name, layers });
     }
@@ -157,12 +156,7 @@ fn model(values: &Values) -> Result<ModelPart, RecipeError> {
 }
 
 /// The error at the word itself where the file shows the line as it is, else at its start.
-fn layer_error(
-    values: &Values,
-    lines: &[(String, Range<usize>)],
-    origin: Origin,
-    error: LineError,
-) -> RecipeError {
+fn layer_error(values: &Values, lines: &[(String, Range<usize>)], origin: Origin, error: LineError) -> RecipeError {
     let (line, span) = lines.get(error.layer).cloned().unwrap_or_default();
     let origin = match origin {
         Origin::File(_) => {
@@ -174,11 +168,7 @@ fn layer_error(
         }
         other => other,
     };
-    let problem = Problem::Layer {
-        number: error.layer + 1,
-        line: quote(&line),
-        message: error.message,
-    };
+    let problem = Problem::Layer { number: error.layer + 1, line: quote(&line), message: error.message };
     values.error(origin, problem)
 }
 
@@ -191,10 +181,7 @@ fn train(values: &Values) -> Result<Train, RecipeError> {
             class_weights: values.get("train.class_weights", as_reals),
         },
     };
-    if let Loss::CrossEntropy {
-        class_weights: Some(weights),
-        ..
-    } = &loss
+    if let Loss::CrossEntropy { class_weights: Some(weights), .. } = &loss
         && weights.iter().all(|weight| *weight == 0.0)
     {
         let message = "must have a weight over 0, or no image counts";
@@ -222,29 +209,16 @@ fn optimizer(values: &Values) -> Result<Optimizer, RecipeError> {
     let eps = || values.need("optimizer.eps", as_real);
     let betas = || values.need("optimizer.betas", as_pair);
     let kind = match values.need("optimizer.kind", as_text)?.as_str() {
-        "sgd" => OptimizerKind::Sgd {
-            momentum: momentum()?,
-            nesterov: values.need("optimizer.nesterov", as_flag)?,
-        },
+        "sgd" => OptimizerKind::Sgd { momentum: momentum()?, nesterov: values.need("optimizer.nesterov", as_flag)? },
         "rmsprop" => OptimizerKind::RmsProp {
             alpha: values.need("optimizer.alpha", as_real)?,
             eps: eps()?,
             momentum: momentum()?,
         },
-        "adamw" => OptimizerKind::AdamW {
-            betas: betas()?,
-            eps: eps()?,
-        },
-        _ => OptimizerKind::Adam {
-            betas: betas()?,
-            eps: eps()?,
-        },
+        "adamw" => OptimizerKind::AdamW { betas: betas()?, eps: eps()? },
+        _ => OptimizerKind::Adam { betas: betas()?, eps: eps()? },
     };
-    if let OptimizerKind::Sgd {
-        momentum: 0.0,
-        nesterov: true,
-    } = kind
-    {
+    if let OptimizerKind::Sgd { momentum: 0.0, nesterov: true } = kind {
         let message = "needs `optimizer.momentum` over 0";
         return Err(values.mismatch("optimizer.nesterov", message));
     }

@@ -18,11 +18,7 @@ pub struct RecipeError {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {
     /// 1-based line and column (in characters) of the recipe file.
-    Line {
-        file: String,
-        line: usize,
-        column: usize,
-    },
+    Line { file: String, line: usize, column: usize },
     /// The text of one `--set`.
     Set(String),
     /// The file as a whole, for what is missing from it.
@@ -53,30 +49,13 @@ pub enum Problem {
     #[error("unknown key `{}`; {hint}", quote(.key))]
     UnknownKey { key: String, hint: String },
     #[error("`{key}` must be {expected}, found {found}")]
-    WrongType {
-        key: String,
-        expected: String,
-        found: String,
-    },
+    WrongType { key: String, expected: String, found: String },
     #[error("`{key}` must be {expected}, found {found}")]
-    OutOfRange {
-        key: String,
-        expected: String,
-        found: String,
-    },
+    OutOfRange { key: String, expected: String, found: String },
     #[error("`{key}` cannot be `{}`; {hint}", quote(.value))]
-    UnknownValue {
-        key: String,
-        value: String,
-        hint: String,
-    },
+    UnknownValue { key: String, value: String, hint: String },
     #[error("`{key}` is not used by {selector} = \"{choice}\"; {hint}")]
-    NotUsed {
-        key: String,
-        selector: String,
-        choice: String,
-        hint: String,
-    },
+    NotUsed { key: String, selector: String, choice: String, hint: String },
     #[error("`{first}` and `{second}` exclude each other; keep one")]
     Both { first: String, second: String },
     #[error("`{key}` is missing; {hint}")]
@@ -84,20 +63,12 @@ pub enum Problem {
     #[error("`{key}` {message}")]
     Mismatch { key: String, message: String },
     #[error("layer {number} \"{}\": {message}", quote(.line))]
-    Layer {
-        number: usize,
-        line: String,
-        message: String,
-    },
+    Layer { number: usize, line: String, message: String },
 }
 
 /// Input text as an error message shows it: no control characters, at most 60 characters.
 pub(crate) fn quote(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         shown.push_str("...");
     }
@@ -117,10 +88,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         // `max_pool` and `max-pool` are the same word to a reader.
-        let distance = strsim::osa_distance(
-            &word.replace('_', "-"),
-            &candidate.to_lowercase().replace('_', "-"),
-        );
+        let distance = strsim::osa_distance(&word.replace('_', "-"), &candidate.to_lowercase().replace('_', "-"));
         if distance <= most && best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, candidate));
         }

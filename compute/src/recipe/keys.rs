@@ -7,14 +7,7 @@
 use super::layers::MOST_LAYERS;
 
 /// The data sets that `data.set` can name.
-pub const SETS: &[&str] = &[
-    "cifar10",
-    "fashion-sample",
-    "blood-cells",
-    "mnist",
-    "fashion-mnist",
-    "folder",
-];
+pub const SETS: &[&str] = &["cifar10", "fashion-sample", "blood-cells", "mnist", "fashion-mnist", "folder"];
 
 /// What a number may be. All are finite, and keep their range when rounded to f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,10 +111,7 @@ pub struct Key {
 }
 
 /// Exactly one of each pair is given; an override of one drops the other.
-pub const PAIRS: &[(&str, &str)] = &[
-    ("model.name", "model.layers"),
-    ("train.epochs", "train.steps"),
-];
+pub const PAIRS: &[(&str, &str)] = &[("model.name", "model.layers"), ("train.epochs", "train.steps")];
 
 const MOST: u64 = 1_000_000_000;
 const LOSS: &str = "train.loss";
@@ -135,13 +125,7 @@ const fn key(
     also: &'static [&'static str],
     meaning: &'static str,
 ) -> Key {
-    Key {
-        path,
-        ty,
-        default,
-        also,
-        meaning,
-    }
+    Key { path, ty, default, also, meaning }
 }
 
 use self::Default::{Absent, ByChoice, Is, Required};
@@ -248,8 +232,7 @@ pub(crate) fn is_table(path: &str) -> bool {
 
 /// Whether `path` lies in the table `table`.
 pub(crate) fn below(path: &str, table: &str) -> bool {
-    path.strip_prefix(table)
-        .is_some_and(|rest| rest.starts_with('.'))
+    path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// A path's table and last part; a key at the top has the table "".
@@ -278,7 +261,7 @@ mod tests {
                 Required(_) | Absent => vec![],
             };
             for text in defaults.into_iter().filter(|text| !text.is_empty()) {
-                let value = super::super::read::default_value(key, text);
+                let value = super::super::value::default_value(key, text);
                 assert!(value.is_some(), "{} = {text}", key.path);
             }
         }

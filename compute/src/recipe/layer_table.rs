@@ -3,75 +3,8 @@
 //! A new layer is one variant of `LayerKind` and one row of `ROWS`. Parser, printer, error hints
 //! and the reference text read the table; nothing else lists the words.
 
-use serde::Serialize;
-
-/// What a layer does, with every argument explicit. Argument names follow PyTorch's layers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LayerKind {
-    Conv {
-        out: usize,
-        /// Height and width.
-        kernel: [usize; 2],
-        stride: usize,
-        padding: usize,
-        dilation: usize,
-        groups: usize,
-        bias: bool,
-    },
-    Linear {
-        out: Out,
-        bias: bool,
-    },
-    Relu,
-    /// The exact GELU, `x * Phi(x)`.
-    Gelu,
-    /// Its tanh approximation.
-    GeluTanh,
-    Silu,
-    Tanh,
-    Sigmoid,
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    AvgPool {
-        kernel: usize,
-        stride: usize,
-        padding: usize,
-    },
-    /// Averages to `out` by `out` whatever the input size.
-    AdaptiveAvgPool {
-        out: usize,
-    },
-    BatchNorm {
-        eps: f64,
-        momentum: f64,
-    },
-    Dropout {
-        p: f64,
-    },
-    Flatten,
-}
-
-/// The outputs of a linear layer: a number, or as many as the data set has classes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Out {
-    Classes,
-    N(usize),
-}
-
-impl Out {
-    /// The number of outputs, given the data set's classes.
-    pub fn resolve(self, classes: usize) -> usize {
-        match self {
-            Out::Classes => classes,
-            Out::N(n) => n,
-        }
-    }
-}
+use super::layer_kind::{LayerKind, Out};
+use std::fmt;
 
 /// The largest count a layer line can hold: products of two stay far inside 64 bits.
 pub const MOST: usize = 1 << 20;
@@ -120,6 +53,19 @@ pub(crate) enum Value {
     Flag(bool),
 }
 
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Count(n) | Value::Out(Out::N(n)) => write!(f, "{n}"),
+            Value::Pair([height, width]) if height == width => write!(f, "{height}"),
+            Value::Pair([height, width]) => write!(f, "{height}x{width}"),
+            Value::Out(Out::Classes) => write!(f, "classes"),
+            Value::Real(x) => write!(f, "{x:?}"),
+            Value::Flag(on) => write!(f, "{on}"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Default {
     Required,
@@ -136,11 +82,7 @@ pub(crate) struct Arg {
 }
 
 const fn arg(word: &'static str, shape: Shape, default: Default) -> Arg {
-    Arg {
-        word,
-        shape,
-        default,
-    }
+    Arg { word, shape, default }
 }
 
 const fn flag(word: &'static str, default: bool) -> Arg {
@@ -175,12 +117,11 @@ fn free(_: &LayerKind) -> Result<(), &'static str> {
 
 fn pool_rule(kind: &LayerKind) -> Result<(), &'static str> {
     match kind {
-        LayerKind::MaxPool {
-            kernel, padding, ..
+        LayerKind::MaxPool { kernel, padding, .. } | LayerKind::AvgPool { kernel, padding, .. }
+            if *padding > kernel / 2 =>
+        {
+            Err("`padding` must be at most half of `kernel`")
         }
-        | LayerKind::AvgPool {
-            kernel, padding, ..
-        } if *padding > kernel / 2 => Err("`padding` must be at most half of `kernel`"),
         _ => Ok(()),
     }
 }
@@ -215,23 +156,15 @@ macro_rules! pool {
             ],
             meaning: $meaning,
             make: |values| match *values {
-                [
-                    Value::Count(kernel),
-                    Value::Count(stride),
-                    Value::Count(padding),
-                ] => Some(LayerKind::$kind {
-                    kernel,
-                    stride,
-                    padding,
-                }),
+                [Value::Count(kernel), Value::Count(stride), Value::Count(padding)] => {
+                    Some(LayerKind::$kind { kernel, stride, padding })
+                }
                 _ => None,
             },
             read: |kind| match *kind {
-                LayerKind::$kind {
-                    kernel,
-                    stride,
-                    padding,
-                } => Some([kernel, stride, padding].map(Value::Count).to_vec()),
+                LayerKind::$kind { kernel, stride, padding } => {
+                    Some([kernel, stride, padding].map(Value::Count).to_vec())
+                }
                 _ => None,
             },
             rule: pool_rule,
@@ -263,27 +196,11 @@ pub(crate) const ROWS: &[Row] = &[
                 Value::Count(dilation),
                 Value::Count(groups),
                 Value::Flag(bias),
-            ] => Some(LayerKind::Conv {
-                out,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            }),
+            ] => Some(LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias }),
             _ => None,
         },
         read: |kind| match *kind {
-            LayerKind::Conv {
-                out,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias,
-            } => {
+            LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias } => {
                 let mut values = vec![Value::Count(out), Value::Pair(kernel)];
                 values.extend([stride, padding, dilation, groups].map(Value::Count));
                 values.push(Value::Flag(bias));
@@ -292,9 +209,7 @@ pub(crate) const ROWS: &[Row] = &[
             _ => None,
         },
         rule: |kind| match kind {
-            LayerKind::Conv { out, groups, .. } if out % groups != 0 => {
-                Err("`groups` must divide the output channels")
-            }
+            LayerKind::Conv { out, groups, .. } if out % groups != 0 => Err("`groups` must divide the output channels"),
             _ => Ok(()),
         },
     },
@@ -302,10 +217,7 @@ pub(crate) const ROWS: &[Row] = &[
         word: "linear",
         prefix: "fc",
         also: &["fc", "dense", "fully-connected"],
-        args: &[
-            arg("out", Shape::Out, Default::Required),
-            flag("bias", true),
-        ],
+        args: &[arg("out", Shape::Out, Default::Required), flag("bias", true)],
         meaning: "fully connected; `linear classes` has one output a class of the data set",
         make: |values| match *values {
             [Value::Out(out), Value::Flag(bias)] => Some(LayerKind::Linear { out, bias }),
@@ -379,15 +291,11 @@ pub(crate) const ROWS: &[Row] = &[
         ],
         meaning: "each channel to mean 0 and variance 1 over the batch, then scale and shift",
         make: |values| match *values {
-            [Value::Real(eps), Value::Real(momentum)] => {
-                Some(LayerKind::BatchNorm { eps, momentum })
-            }
+            [Value::Real(eps), Value::Real(momentum)] => Some(LayerKind::BatchNorm { eps, momentum }),
             _ => None,
         },
         read: |kind| match *kind {
-            LayerKind::BatchNorm { eps, momentum } => {
-                Some([eps, momentum].map(Value::Real).to_vec())
-            }
+            LayerKind::BatchNorm { eps, momentum } => Some([eps, momentum].map(Value::Real).to_vec()),
             _ => None,
         },
         rule: free,

@@ -8,7 +8,8 @@
 //! one. Knows nothing of shapes: whether layers fit together is found when the graph is built.
 
 use super::error::{hint, nearest, quote};
-use super::layer_table::{Arg, Default, LayerKind, MOST, Out, ROWS, Row, Shape, Value};
+use super::layer_kind::{LayerKind, Out};
+use super::layer_table::{Arg, Default, MOST, ROWS, Row, Shape, Value};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,17 +34,11 @@ pub(crate) struct LineError {
 }
 
 /// The layers of a model, named.
-pub(crate) fn parse_layers<'a>(
-    lines: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<Layer>, LineError> {
+pub(crate) fn parse_layers<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Vec<Layer>, LineError> {
     let mut parsed = Vec::new();
     let mut taken = BTreeSet::new();
     for (layer, line) in lines.into_iter().enumerate() {
-        let fail = |(offset, message)| LineError {
-            layer,
-            offset,
-            message,
-        };
+        let fail = |(offset, message)| LineError { layer, offset, message };
         if layer >= MOST_LAYERS {
             return Err(fail((0, format!("a model has at most {MOST_LAYERS}"))));
         }
@@ -80,8 +75,7 @@ type Fault = (usize, String);
 
 /// The words of a line with their byte offsets.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
-    line.split_whitespace()
-        .map(|word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
+    line.split_whitespace().map(|word| (word.as_ptr() as usize - line.as_ptr() as usize, word))
 }
 
 /// One line: its name if given, its row, its layer.
@@ -107,10 +101,8 @@ fn check_name(name: &str) -> Result<&str, Fault> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let edge = name.starts_with('.') || name.ends_with('.');
     if name.is_empty() || name.len() > 64 || edge || !name.chars().all(fits) {
-        let message = format!(
-            "the name `{}` must be 1 to 64 of a-z, A-Z, 0-9, `_`, `-`, `.`, not `.` at an end",
-            quote(name)
-        );
+        let message =
+            format!("the name `{}` must be 1 to 64 of a-z, A-Z, 0-9, `_`, `-`, `.`, not `.` at an end", quote(name));
         return Err((0, message));
     }
     Ok(name)
@@ -118,9 +110,7 @@ fn check_name(name: &str) -> Result<&str, Fault> {
 
 fn unknown_layer(word: &str) -> String {
     let known: Vec<&str> = ROWS.iter().map(|row| row.word).collect();
-    let exact = ROWS
-        .iter()
-        .find(|row| row.also.iter().any(|also| also.eq_ignore_ascii_case(word)));
+    let exact = ROWS.iter().find(|row| row.also.iter().any(|also| also.eq_ignore_ascii_case(word)));
     let hint = match exact {
         Some(row) => format!("did you mean `{}`?", row.word),
         None => hint(word, &known),
@@ -170,12 +160,7 @@ fn parse_args<'a>(
             (None, Default::Required) => None,
         };
         let Some(value) = value else {
-            let message = format!(
-                "`{}` is missing: {}, as in `{}`",
-                arg.word,
-                arg.shape.says(),
-                example(row)
-            );
+            let message = format!("`{}` is missing: {}, as in `{}`", arg.word, arg.shape.says(), example(row));
             return Err((line.len(), message));
         };
         full.push(value);
@@ -256,9 +241,9 @@ fn read_value(arg: &Arg, at: usize, text: &str) -> Result<Value, Fault> {
     let value = match arg.shape {
         Shape::Count(least) => count(text, least).map(Value::Count),
         Shape::Pair => match text.split_once('x') {
-            Some((height, width)) => count(height, 1)
-                .zip(count(width, 1))
-                .map(|(height, width)| Value::Pair([height, width])),
+            Some((height, width)) => {
+                count(height, 1).zip(count(width, 1)).map(|(height, width)| Value::Pair([height, width]))
+            }
             None => count(text, 1).map(|side| Value::Pair([side, side])),
         },
         Shape::Out if text == "classes" => Some(Value::Out(Out::Classes)),
@@ -273,19 +258,6 @@ fn read_value(arg: &Arg, at: usize, text: &str) -> Result<Value, Fault> {
         let message = format!("`{}` must be {says}, found `{}`", arg.word, quote(text));
         (at, message)
     })
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::Count(n) | Value::Out(Out::N(n)) => write!(f, "{n}"),
-            Value::Pair([height, width]) if height == width => write!(f, "{height}"),
-            Value::Pair([height, width]) => write!(f, "{height}x{width}"),
-            Value::Out(Out::Classes) => write!(f, "classes"),
-            Value::Real(x) => write!(f, "{x:?}"),
-            Value::Flag(on) => write!(f, "{on}"),
-        }
-    }
 }
 
 impl fmt::Display for LayerKind {
@@ -398,9 +370,7 @@ mod tests {
         ];
         let layers = parse_layers(lines).unwrap();
         let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-        let expect = [
-            "stem", "relu1", "conv2", "conv3", "relu2", "conv5", "conv4", "fc1",
-        ];
+        let expect = ["stem", "relu1", "conv2", "conv3", "relu2", "conv5", "conv4", "fc1"];
         assert_eq!(names, expect);
     }
 }

@@ -9,6 +9,7 @@
 mod build;
 mod error;
 pub mod keys;
+mod layer_kind;
 mod layer_table;
 mod layers;
 mod print;
@@ -16,9 +17,10 @@ mod read;
 mod reference;
 mod schedule;
 mod shipped;
+mod value;
 
 pub use error::{Place, Problem, RecipeError, nearest};
-pub use layer_table::{LayerKind, Out};
+pub use layer_kind::{LayerKind, Out};
 pub use layers::{Layer, MOST_LAYERS};
 pub use read::MOST_BYTES;
 pub use reference::reference;
@@ -94,10 +96,7 @@ pub struct Train {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loss {
-    CrossEntropy {
-        label_smoothing: f64,
-        class_weights: Option<Vec<f64>>,
-    },
+    CrossEntropy { label_smoothing: f64, class_weights: Option<Vec<f64>> },
     Mse,
     Bce,
 }
@@ -119,23 +118,10 @@ pub struct Optimizer {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OptimizerKind {
-    Sgd {
-        momentum: f64,
-        nesterov: bool,
-    },
-    RmsProp {
-        alpha: f64,
-        eps: f64,
-        momentum: f64,
-    },
-    Adam {
-        betas: [f64; 2],
-        eps: f64,
-    },
-    AdamW {
-        betas: [f64; 2],
-        eps: f64,
-    },
+    Sgd { momentum: f64, nesterov: bool },
+    RmsProp { alpha: f64, eps: f64, momentum: f64 },
+    Adam { betas: [f64; 2], eps: f64 },
+    AdamW { betas: [f64; 2], eps: f64 },
 }
 
 impl Recipe {

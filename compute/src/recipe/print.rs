@@ -4,7 +4,7 @@
 //! which becomes a comment: the layers that were trained are what a run must keep.
 
 use super::keys::{self, KEYS};
-use super::read::Value;
+use super::value::Value;
 use super::{Loss, OptimizerKind, Recipe, ScheduleKind};
 use std::fmt::Write;
 
@@ -12,10 +12,7 @@ pub(crate) fn to_toml(recipe: &Recipe) -> String {
     let mut text = String::new();
     let mut table = "";
     let mut inner: Vec<(&str, String)> = Vec::new();
-    let rows: Vec<_> = KEYS
-        .iter()
-        .filter_map(|key| Some((key.path, print(&value(recipe, key.path)?))))
-        .collect();
+    let rows: Vec<_> = KEYS.iter().filter_map(|key| Some((key.path, print(&value(recipe, key.path)?)))).collect();
     for (index, (path, printed)) in rows.iter().enumerate() {
         let (owner, last) = keys::split(path);
         let top = owner.split('.').next().unwrap_or_default();
@@ -33,14 +30,9 @@ pub(crate) fn to_toml(recipe: &Recipe) -> String {
             // A table within: its keys in one line.
             Some((_, name)) => {
                 inner.push((last, printed.clone()));
-                let more = rows
-                    .get(index + 1)
-                    .is_some_and(|(next, _)| keys::split(next).0 == owner);
+                let more = rows.get(index + 1).is_some_and(|(next, _)| keys::split(next).0 == owner);
                 if !more {
-                    let pairs: Vec<String> = inner
-                        .drain(..)
-                        .map(|(key, value)| format!("{key} = {value}"))
-                        .collect();
+                    let pairs: Vec<String> = inner.drain(..).map(|(key, value)| format!("{key} = {value}")).collect();
                     let _ = writeln!(text, "{name} = {{ {} }}", pairs.join(", "));
                 }
             }
@@ -55,17 +47,9 @@ fn value(recipe: &Recipe, path: &str) -> Option<Value> {
     let count = |count: usize| Some(Value::Count(count as u64));
     let real = |number: f64| Some(Value::Real(number));
     let reals = |numbers: &[f64]| Some(Value::Reals(numbers.to_vec()));
-    let Recipe {
-        data,
-        train,
-        optimizer,
-        ..
-    } = recipe;
+    let Recipe { data, train, optimizer, .. } = recipe;
     let cross_entropy = match &train.loss {
-        Loss::CrossEntropy {
-            label_smoothing,
-            class_weights,
-        } => Some((*label_smoothing, class_weights.as_deref())),
+        Loss::CrossEntropy { label_smoothing, class_weights } => Some((*label_smoothing, class_weights.as_deref())),
         _ => None,
     };
     match path {
@@ -101,8 +85,7 @@ fn value(recipe: &Recipe, path: &str) -> Option<Value> {
         "train.checkpoint_every" => count(train.checkpoint_every?),
         "optimizer.lr" => real(optimizer.lr),
         "optimizer.weight_decay" => real(optimizer.weight_decay),
-        _ => optimizer_value(&optimizer.kind, path)
-            .or_else(|| schedule_value(&recipe.schedule.kind, path)),
+        _ => optimizer_value(&optimizer.kind, path).or_else(|| schedule_value(&recipe.schedule.kind, path)),
     }
 }
 
@@ -118,17 +101,11 @@ fn optimizer_value(kind: &OptimizerKind, path: &str) -> Option<Value> {
             }
             .to_string(),
         ),
-        ("optimizer.momentum", Sgd { momentum, .. } | RmsProp { momentum, .. }) => {
-            Value::Real(*momentum)
-        }
+        ("optimizer.momentum", Sgd { momentum, .. } | RmsProp { momentum, .. }) => Value::Real(*momentum),
         ("optimizer.nesterov", Sgd { nesterov, .. }) => Value::Flag(*nesterov),
         ("optimizer.alpha", RmsProp { alpha, .. }) => Value::Real(*alpha),
-        ("optimizer.betas", Adam { betas, .. } | AdamW { betas, .. }) => {
-            Value::Reals(betas.to_vec())
-        }
-        ("optimizer.eps", RmsProp { eps, .. } | Adam { eps, .. } | AdamW { eps, .. }) => {
-            Value::Real(*eps)
-        }
+        ("optimizer.betas", Adam { betas, .. } | AdamW { betas, .. }) => Value::Reals(betas.to_vec()),
+        ("optimizer.eps", RmsProp { eps, .. } | Adam { eps, .. } | AdamW { eps, .. }) => Value::Real(*eps),
         _ => return None,
     })
 }

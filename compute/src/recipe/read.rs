@@ -5,26 +5,14 @@
 //! keys that the chosen loss, optimiser or schedule does not use, fill in defaults. Byte offsets
 //! become lines and columns only when an error needs them.
 
-use super::error::{Place, Problem, RecipeError, hint, quote};
+use super::error::{Place, Problem, RecipeError, quote};
 use super::keys::{self, Default, KEYS, Key, PAIRS, Type};
-use super::layers::MOST_LAYERS;
+use super::value::{Value, default_value, describe, value_of};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use toml_edit::{Document, Item, TableLike, TomlError};
 
 /// The longest recipe, and the longest override, in bytes.
 pub const MOST_BYTES: usize = 1 << 20;
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Text(String),
-    Flag(bool),
-    Count(u64),
-    Real(f64),
-    Reals(Vec<f64>),
-    /// Each line with its bytes in the source, for errors.
-    Lines(Vec<(String, Range<usize>)>),
-}
 
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,10 +52,7 @@ impl Values<'_> {
     }
 
     pub fn error(&self, origin: Origin, problem: Problem) -> RecipeError {
-        RecipeError {
-            place: self.place(origin),
-            problem,
-        }
+        RecipeError { place: self.place(origin), problem }
     }
 
     pub fn origin(&self, path: &str) -> Origin {
@@ -83,22 +68,10 @@ impl Values<'_> {
     }
 }
 
-pub(crate) fn read<'a>(
-    name: &'a str,
-    text: &'a str,
-    sets: &'a [String],
-) -> Result<Values<'a>, RecipeError> {
+pub(crate) fn read<'a>(name: &'a str, text: &'a str, sets: &'a [String]) -> Result<Values<'a>, RecipeError> {
     let map = BTreeMap::new();
-    let mut values = Values {
-        name,
-        text,
-        sets,
-        map,
-    };
-    let too_long = |bytes: usize| Problem::TooLong {
-        bytes,
-        most: MOST_BYTES,
-    };
+    let mut values = Values { name, text, sets, map };
+    let too_long = |bytes: usize| Problem::TooLong { bytes, most: MOST_BYTES };
     if text.len() > MOST_BYTES {
         return Err(values.error(Origin::Default, too_long(text.len())));
     }
@@ -130,12 +103,7 @@ fn syntax(error: &TomlError) -> Problem {
 }
 
 /// Takes every key of a table. `set` is the override's index; `None` for the file.
-fn take_table(
-    values: &mut Values,
-    table: &str,
-    items: &dyn TableLike,
-    set: Option<usize>,
-) -> Result<(), RecipeError> {
+fn take_table(values: &mut Values, table: &str, items: &dyn TableLike, set: Option<usize>) -> Result<(), RecipeError> {
     for (name, item) in items.iter() {
         let key_span = items.key(name).and_then(|key| key.span());
         let start = key_span.or(item.span()).map_or(0, |span| span.start);
@@ -149,13 +117,7 @@ fn take_table(
 }
 
 /// Takes one key: a value of the key table, or a table of such.
-fn take(
-    values: &mut Values,
-    path: &str,
-    item: &Item,
-    start: usize,
-    set: Option<usize>,
-) -> Result<(), RecipeError> {
+fn take(values: &mut Values, path: &str, item: &Item, start: usize, set: Option<usize>) -> Result<(), RecipeError> {
     let origin = |byte| set.map_or(Origin::File(byte), Origin::Set);
     if let Some(key) = keys::find(path) {
         let value = value_of(key, item).map_err(|(span, problem)| {
@@ -185,11 +147,7 @@ fn take(
             let key = path.to_string();
             let expected = "a table".to_string();
             let found = describe(item);
-            let problem = Problem::WrongType {
-                key,
-                expected,
-                found,
-            };
+            let problem = Problem::WrongType { key, expected, found };
             Err(values.error(origin(start), problem))
         }
     }
@@ -248,125 +206,6 @@ fn key_hint_top() -> String {
     format!("known: {}", top.join(", "))
 }
 
-fn describe(item: &Item) -> String {
-    match item {
-        Item::None => "nothing".to_string(),
-        Item::Table(_) => "a table".to_string(),
-        Item::ArrayOfTables(_) => "a list of tables".to_string(),
-        Item::Value(value) => match value {
-            toml_edit::Value::String(text) => format!("text \"{}\"", quote(text.value())),
-            toml_edit::Value::Integer(number) => number.value().to_string(),
-            toml_edit::Value::Float(number) => format!("{:?}", number.value()),
-            toml_edit::Value::Boolean(flag) => flag.value().to_string(),
-            toml_edit::Value::Datetime(date) => format!("the date {}", date.value()),
-            toml_edit::Value::Array(items) => format!("a list of {} items", items.len()),
-            toml_edit::Value::InlineTable(_) => "a table".to_string(),
-        },
-    }
-}
-
-type Fault = (Option<Range<usize>>, Problem);
-
-fn value_of(key: &Key, item: &Item) -> Result<Value, Fault> {
-    let path = || key.path.to_string();
-    let wrong = || {
-        let (expected, found) = (key.ty.says(), describe(item));
-        let problem = Problem::WrongType {
-            key: path(),
-            expected,
-            found,
-        };
-        (item.span(), problem)
-    };
-    let out_of_range = |span, found: String| {
-        let problem = Problem::OutOfRange {
-            key: path(),
-            expected: key.ty.says(),
-            found,
-        };
-        (span, problem)
-    };
-    let word = |text: &str, words: &[&str]| {
-        if words.contains(&text) {
-            return Ok(Value::Text(text.to_string()));
-        }
-        let problem = Problem::UnknownValue {
-            key: path(),
-            value: text.to_string(),
-            hint: hint(text, words),
-        };
-        Err((item.span(), problem))
-    };
-    // An integer where a number is asked for is that number.
-    let number = |value: &toml_edit::Value| match value {
-        toml_edit::Value::Integer(number) => Some(*number.value() as f64),
-        toml_edit::Value::Float(number) => Some(*number.value()),
-        _ => None,
-    };
-    match key.ty {
-        Type::Text => match item.as_str().ok_or_else(wrong)? {
-            "" => Err(out_of_range(item.span(), "an empty text".to_string())),
-            text => Ok(Value::Text(text.to_string())),
-        },
-        Type::Word(words) => word(item.as_str().ok_or_else(wrong)?, words),
-        Type::Model => {
-            let models: Vec<&str> = crate::models::MODELS.iter().map(|m| m.name).collect();
-            word(item.as_str().ok_or_else(wrong)?, &models)
-        }
-        Type::Flag => item.as_bool().map(Value::Flag).ok_or_else(wrong),
-        Type::Count(least, most) => {
-            let number = item.as_integer().ok_or_else(wrong)?;
-            let count = u64::try_from(number).ok();
-            let count = count.filter(|n| (least..=most).contains(n));
-            let found = || out_of_range(item.span(), number.to_string());
-            count.map(Value::Count).ok_or_else(found)
-        }
-        Type::Real(range) => {
-            let number = item.as_value().and_then(number).ok_or_else(wrong)?;
-            match range.holds(number) {
-                true => Ok(Value::Real(number)),
-                false => Err(out_of_range(item.span(), format!("{number:?}"))),
-            }
-        }
-        Type::Reals(range, least, most) => {
-            let items = item.as_array().ok_or_else(wrong)?;
-            if !(least..=most).contains(&items.len()) {
-                return Err(wrong());
-            }
-            let mut numbers = Vec::with_capacity(items.len());
-            for value in items {
-                let number = number(value).ok_or_else(wrong)?;
-                if !range.holds(number) {
-                    return Err(out_of_range(value.span(), format!("{number:?}")));
-                }
-                numbers.push(number);
-            }
-            Ok(Value::Reals(numbers))
-        }
-        Type::Layers => {
-            let items = item.as_array().ok_or_else(wrong)?;
-            if !(1..=MOST_LAYERS).contains(&items.len()) {
-                return Err(wrong());
-            }
-            let lines = items.iter().map(|value| {
-                let line = value.as_str().ok_or_else(|| {
-                    let expected = "a list of layer lines, each a text".to_string();
-                    let found = describe(&Item::Value(value.clone()));
-                    let key = path();
-                    let problem = Problem::WrongType {
-                        key,
-                        expected,
-                        found: format!("{found} in it"),
-                    };
-                    (value.span(), problem)
-                })?;
-                Ok((line.to_string(), value.span().unwrap_or_default()))
-            });
-            Ok(Value::Lines(lines.collect::<Result<_, Fault>>()?))
-        }
-    }
-}
-
 /// Applies one override, `KEY=VALUE`: a TOML value, or plain text; `none` takes the key away.
 fn apply(values: &mut Values, index: usize, set: &str) -> Result<(), RecipeError> {
     let Some((path, text)) = set.split_once('=') else {
@@ -374,16 +213,11 @@ fn apply(values: &mut Values, index: usize, set: &str) -> Result<(), RecipeError
     };
     let (path, text) = (path.trim(), text.trim());
     if text == "none" && (keys::find(path).is_some() || keys::is_table(path)) {
-        values
-            .map
-            .retain(|key, _| *key != path && !keys::below(key, path));
+        values.map.retain(|key, _| *key != path && !keys::below(key, path));
         return Ok(());
     }
     let plain = || Item::Value(toml_edit::Value::from(text));
-    let takes_text = matches!(
-        keys::find(path).map(|key| key.ty),
-        Some(Type::Text | Type::Word(_) | Type::Model)
-    );
+    let takes_text = matches!(keys::find(path).map(|key| key.ty), Some(Type::Text | Type::Word(_) | Type::Model));
     let item = match text.parse::<toml_edit::Value>() {
         // `data.root=2024` is a folder's name, not a number.
         Ok(value) if takes_text && !value.is_str() => plain(),
@@ -440,31 +274,14 @@ fn refuse(values: &mut Values, key: &Key, selector: &str) -> Result<(), RecipeEr
     }
     let choice = values.choice(selector).unwrap_or_default().to_string();
     let uses = |key: &&Key| match key.default {
-        Default::ByChoice(by, choices) => {
-            by == selector && choices.iter().any(|(word, _)| *word == choice)
-        }
+        Default::ByChoice(by, choices) => by == selector && choices.iter().any(|(word, _)| *word == choice),
         _ => false,
     };
-    let used: Vec<&str> = KEYS
-        .iter()
-        .filter(uses)
-        .map(|key| keys::split(key.path).1)
-        .collect();
+    let used: Vec<&str> = KEYS.iter().filter(uses).map(|key| keys::split(key.path).1).collect();
     let hint = match used.is_empty() {
         true => "remove it".to_string(),
         false => format!("it uses {}", used.join(", ")),
     };
-    let problem = Problem::NotUsed {
-        key: key.path.to_string(),
-        selector: selector.to_string(),
-        choice,
-        hint,
-    };
+    let problem = Problem::NotUsed { key: key.path.to_string(), selector: selector.to_string(), choice, hint };
     Err(values.error(origin, problem))
-}
-
-/// A default's text as the key's value; `None` for "".
-pub(crate) fn default_value(key: &Key, text: &str) -> Option<Value> {
-    let item = Item::Value(text.parse().ok()?);
-    value_of(key, &item).ok()
 }

@@ -77,24 +77,14 @@ mod tests {
 
     #[test]
     fn step_falls_at_whole_epochs() {
-        let kind = ScheduleKind::Step {
-            every: 2,
-            gamma: 0.5,
-        };
-        check(
-            kind,
-            6,
-            &[(0, 0.1), (19, 0.1), (20, 0.05), (39, 0.05), (40, 0.025)],
-        );
+        let kind = ScheduleKind::Step { every: 2, gamma: 0.5 };
+        check(kind, 6, &[(0, 0.1), (19, 0.1), (20, 0.05), (39, 0.05), (40, 0.025)]);
     }
 
     #[test]
     fn cosine_warms_up_then_falls_to_its_floor() {
         // W = 10, T = 30: the quarter points of the cosine lie at steps 15, 20 and 25.
-        let kind = ScheduleKind::Cosine {
-            warmup: 1.0,
-            min_lr: 0.02,
-        };
+        let kind = ScheduleKind::Cosine { warmup: 1.0, min_lr: 0.02 };
         let half_sqrt2 = 0.5f64.sqrt();
         check(
             kind,
@@ -115,10 +105,7 @@ mod tests {
 
     #[test]
     fn a_run_shorter_than_its_warm_up_never_divides_by_zero() {
-        let kind = ScheduleKind::Cosine {
-            warmup: 5.0,
-            min_lr: 0.0,
-        };
+        let kind = ScheduleKind::Cosine { warmup: 5.0, min_lr: 0.0 };
         check(kind.clone(), 1, &[(0, 0.002), (9, 0.02), (60, 0.0)]);
         let schedule = Schedule { kind };
         assert_eq!(schedule.lr(0.1, 0, 0, 0), 0.0);

@@ -32,7 +32,9 @@ pub struct Disk {
 
 impl Disk {
     fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-        let Some(left) = &mut self.left else { return file.write_all(bytes) };
+        let Some(left) = &mut self.left else {
+            return file.write_all(bytes);
+        };
         let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
         file.write_all(&bytes[..fits])?;
         *left -= fits as u64;
@@ -68,8 +70,7 @@ impl Disk {
             .change()
             .and_then(|()| OpenOptions::new().write(true).create_new(true).open(path))
             .map_err(at(path, "create"))?;
-        let mut sink =
-            Sink { disk: self, file: &mut file, digest: FileDigest::default(), failure: None };
+        let mut sink = Sink { disk: self, file: &mut file, digest: FileDigest::default(), failure: None };
         let filled = fill(&mut sink);
         let (digest, failure) = (sink.digest, sink.failure);
         // The cause, rather than what the code in between made of it.
@@ -166,12 +167,8 @@ impl Log {
     /// Opens a log at its end, creating it where it is missing. Not in append mode: Windows
     /// cannot cut such a file, and the run's lock already makes this the only writer.
     pub fn open(path: PathBuf) -> Result<Log, RunError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(at(&path, "open"))?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path, "open"))?;
         let bytes = file.seek(SeekFrom::End(0)).map_err(at(&path, "examine"))?;
         Ok(Log { path, file, bytes })
     }

@@ -78,16 +78,19 @@ impl RunView {
     /// `summary.json`; `None` before the run has finished once.
     pub fn summary(&self) -> Result<Option<Summary>, RunError> {
         let path = self.path(SUMMARY);
-        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
-        let summary = serde_json::from_slice(&bytes)
-            .map_err(|e| RunError::Damaged { path, problem: e.to_string() })?;
+        let Some(bytes) = read_if_there(&path)? else {
+            return Ok(None);
+        };
+        let summary = serde_json::from_slice(&bytes).map_err(|e| RunError::Damaged { path, problem: e.to_string() })?;
         Ok(Some(summary))
     }
 
     /// Which checkpoint is current; `None` before the first.
     pub fn pointer(&self) -> Result<Option<Pointer>, RunError> {
         let path = self.checkpoint_path(CURRENT);
-        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        let Some(bytes) = read_if_there(&path)? else {
+            return Ok(None);
+        };
         Ok(Some(Pointer::parse(&path.display().to_string(), &bytes)?))
     }
 
@@ -117,7 +120,9 @@ impl RunView {
     /// The best weights as of the current checkpoint; `None` where none were chosen.
     pub fn load_best(&self) -> Result<Option<Named>, RunError> {
         let best = self.current(|pointer| {
-            let Some(best) = self.cursor_at(pointer)?.best else { return Ok(None) };
+            let Some(best) = self.cursor_at(pointer)?.best else {
+                return Ok(None);
+            };
             read_tensors(&self.checkpoint_path(&best.name), best.digest).map(Some)
         })?;
         Ok(best.flatten())
@@ -135,13 +140,12 @@ impl RunView {
 
     /// Runs `read` on the current pointer; again where the pointer moved meanwhile, because then
     /// the trainer may have removed the older checkpoint under the reader.
-    fn current<T>(
-        &self,
-        read: impl Fn(&Pointer) -> Result<T, RunError>,
-    ) -> Result<Option<T>, RunError> {
+    fn current<T>(&self, read: impl Fn(&Pointer) -> Result<T, RunError>) -> Result<Option<T>, RunError> {
         let mut attempts = 0;
         loop {
-            let Some(pointer) = self.pointer()? else { return Ok(None) };
+            let Some(pointer) = self.pointer()? else {
+                return Ok(None);
+            };
             attempts += 1;
             match read(&pointer) {
                 Ok(value) => return Ok(Some(value)),
@@ -188,14 +192,14 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunInfo>, RunError> {
     let mut out = Vec::new();
     for entry in entries {
         let path = entry.map_err(at(root, "list"))?.path();
-        let Ok(view) = RunView::open(&path) else { continue };
+        let Ok(view) = RunView::open(&path) else {
+            continue;
+        };
         let (summary, cursor) = (view.summary(), view.cursor());
         let problem = [summary.as_ref().err(), cursor.as_ref().err()];
         let problem = problem.into_iter().flatten().next().map(ToString::to_string);
         let (summary, cursor) = (summary.ok().flatten(), cursor.ok().flatten());
-        let finished = summary
-            .as_ref()
-            .is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
+        let finished = summary.as_ref().is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         out.push(RunInfo { name, path, finished, summary, cursor, problem });
     }
