@@ -251,6 +251,47 @@ fn wrong_overrides_are_named() {
     assert_eq!(error, "recipe x.toml: `train.epochs` is missing; give `epochs` or `steps`");
 }
 
+/// A row of the key table whose value is read but not printed, or the reverse, shows here.
+#[test]
+fn every_key_reaches_the_recipe_and_its_text() {
+    for key in keys::KEYS.iter().filter(|key| key.path != "model.name") {
+        let sample = match key.ty {
+            keys::Type::Text | keys::Type::Model => "\"sample\"".to_string(),
+            keys::Type::Word(words) => {
+                let mut quoted = words.iter().map(|word| format!("\"{word}\""));
+                quoted.find(|word| !FULL.contains(word)).unwrap()
+            }
+            keys::Type::Layers => "[\"a: relu\"]".to_string(),
+            keys::Type::Flag => "true".to_string(),
+            keys::Type::Count(..) => "5".to_string(),
+            keys::Type::Real(_) => "0.75".to_string(),
+            keys::Type::Reals(_, least, _) => format!("{:?}", vec![0.75; least]),
+        };
+        let mut sets = vec!["optimizer.lr=1".to_string(), "data.root=images".to_string()];
+        if let keys::Default::ByChoice(selector, choices) = key.default {
+            sets.push(format!("{selector}={}", choices[0].0));
+        }
+        if key.path == "optimizer.nesterov" {
+            sets.push("optimizer.momentum=0.5".to_string());
+        }
+        let before = Recipe::parse("x.toml", FULL, &sets).unwrap();
+        sets.push(format!("{}={sample}", key.path));
+        let recipe = Recipe::parse("x.toml", FULL, &sets).unwrap_or_else(|error| panic!("{error}"));
+        let last = key.path.rsplit('.').next().unwrap();
+        let expect = match key.ty {
+            keys::Type::Layers => "layers = [\n    \"a: relu\",\n]".to_string(),
+            _ => format!("{last} = {sample}"),
+        };
+        let text = recipe.to_toml();
+        assert!(text.contains(&expect), "{}: no {expect} in\n{text}", key.path);
+        // `data.shuffle` and `train.precision` are at their sample already.
+        if !matches!(key.path, "data.shuffle" | "train.precision") {
+            assert_ne!(recipe, before, "{} changes nothing", key.path);
+        }
+        check_round_trip(&recipe);
+    }
+}
+
 #[test]
 fn the_reference_has_every_key() {
     let text = reference();

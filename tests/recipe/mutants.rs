@@ -21,8 +21,8 @@ impl Random {
         (self.next() % n.max(1) as u64) as usize
     }
 
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
     }
 }
 
@@ -110,7 +110,7 @@ fn mutate(random: &mut Random, text: &str) -> String {
             1 => tokens[a] = tokens[a].repeat(2),
             2 => tokens.swap(a, b),
             3 => tokens[a] = random.pick(STRANGE).to_string(),
-            4 => tokens[a].push_str(*random.pick(STRANGE)),
+            4 => tokens[a].push_str(random.pick(STRANGE)),
             5 => tokens[a] = tokens[b].clone(),
             6 => tokens.truncate(a.max(1)),
             // One letter of a word goes.
@@ -119,7 +119,7 @@ fn mutate(random: &mut Random, text: &str) -> String {
             }
             8 => {
                 let depth = 1 + random.below(120);
-                let open = *random.pick(&["[", "{a=", "a.", "[a.", "\"", "[["]);
+                let open = random.pick(&["[", "{a=", "a.", "[a.", "\"", "[["]);
                 tokens[a] = open.repeat(depth);
             }
             _ => {
@@ -139,11 +139,11 @@ fn mutants_neither_panic_nor_allocate_without_bound() {
     let random = &mut Random(7);
     let (mut good, mut bad, mut worst) = (0, 0, 0.0f64);
     for round in 0..120_000 {
-        let text = *random.pick(&texts);
+        let text = random.pick(&texts);
         // Every third round mutates overrides, the rest the text.
         let (text, sets) = if round % 3 == 0 {
             let key = keys::KEYS[random.below(keys::KEYS.len())].path;
-            let value = *random.pick(STRANGE);
+            let value = random.pick(STRANGE);
             let set = match random.below(2) {
                 0 => format!("{key}={value}"),
                 _ => mutate(random, &format!("{key}={value}")),

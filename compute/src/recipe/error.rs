@@ -11,7 +11,8 @@ use std::fmt;
 #[error("{place}: {problem}")]
 pub struct RecipeError {
     pub place: Place,
-    pub problem: Problem,
+    /// Boxed, so that a `Result` with it stays small.
+    pub problem: Box<Problem>,
 }
 
 /// Where a value came from; every error names one.

@@ -51,8 +51,8 @@ impl Values<'_> {
         }
     }
 
-    pub fn error(&self, origin: Origin, problem: Problem) -> RecipeError {
-        RecipeError { place: self.place(origin), problem }
+    pub fn error(&self, origin: Origin, problem: impl Into<Box<Problem>>) -> RecipeError {
+        RecipeError { place: self.place(origin), problem: problem.into() }
     }
 
     pub fn origin(&self, path: &str) -> Origin {
