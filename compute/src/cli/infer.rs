@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::args::{EvalArgs, Format, PredictArgs, Weights};
+use super::args::{EvalArgs, Format, PredictArgs};
 use super::device::{self, block_on};
 use super::error::io;
 use super::run_dir::RunView;

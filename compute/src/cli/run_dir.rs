@@ -222,6 +222,11 @@ impl RunDir {
         text.push('\n');
         self.disk.replace(&path, text.as_bytes())
     }
+
+    /// Replaces `recipe.toml`: a resumed run may be made longer.
+    pub fn replace_recipe(&mut self, recipe_toml: &str) -> Result<(), RunError> {
+        self.disk.replace(&self.view.path(RECIPE), recipe_toml.as_bytes())
+    }
 }
 
 fn lock(root: &Path) -> Result<File, RunError> {
