@@ -12,9 +12,7 @@ use std::path::PathBuf;
 
 /// Path of a golden file.
 fn golden(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "golden", name]
-        .iter()
-        .collect()
+    [env!("CARGO_MANIFEST_DIR"), "golden", name].iter().collect()
 }
 
 /// Weights that tell their step: every number is computed from it.

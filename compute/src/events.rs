@@ -36,9 +36,7 @@ pub enum EventsError {
 }
 
 fn masked_crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Frames a payload as one record.
@@ -85,11 +83,7 @@ fn event(wall: f64, step: u64) -> Message {
 /// `Event.summary (5) = Summary { value (1) = Value { tag = 1, .. } }`.
 fn value(step: u64, wall: f64, tag: &str, body: impl FnOnce(Message) -> Message) -> Vec<u8> {
     let value = body(Message::new().string(1, tag));
-    record(
-        event(wall, step)
-            .message(5, Message::new().message(1, value))
-            .as_bytes(),
-    )
+    record(event(wall, step).message(5, Message::new().message(1, value)).as_bytes())
 }
 
 /// The first record of every file.
@@ -111,11 +105,7 @@ pub fn histogram(step: u64, wall: f64, tag: &str, values: impl Iterator<Item = f
 
 /// A PNG image. Colour space 3 is RGB; viewers decode the PNG and do not look at it.
 pub fn image(step: u64, wall: f64, tag: &str, width: u32, height: u32, png: &[u8]) -> Vec<u8> {
-    let image = Message::new()
-        .uint(1, height.into())
-        .uint(2, width.into())
-        .uint(3, 3)
-        .bytes(4, png);
+    let image = Message::new().uint(1, height.into()).uint(2, width.into()).uint(3, 3).bytes(4, png);
     value(step, wall, tag, |m| m.message(4, image))
 }
 
@@ -134,10 +124,7 @@ mod tests {
                 _ => return None,
             }
         }
-        read_fields(bytes)?
-            .into_iter()
-            .find(|f| f.0 == *last)
-            .map(|f| f.1)
+        read_fields(bytes)?.into_iter().find(|f| f.0 == *last).map(|f| f.1)
     }
 
     #[test]
@@ -156,21 +143,12 @@ mod tests {
     fn a_scalar_decodes_to_what_was_written() {
         let bytes = [file_version(1.5), scalar(7, 2.5, "Test/Accuracy", 0.25)].concat();
         let records = read_records(&bytes).unwrap();
-        assert_eq!(
-            dig(records[0].1, &[3]),
-            Some(Field::Bytes(b"brain.Event:2"))
-        );
+        assert_eq!(dig(records[0].1, &[3]), Some(Field::Bytes(b"brain.Event:2")));
         let payload = records[1].1;
         assert_eq!(dig(payload, &[1]), Some(Field::Fixed64(2.5f64.to_bits())));
         assert_eq!(dig(payload, &[2]), Some(Field::Varint(7)));
-        assert_eq!(
-            dig(payload, &[5, 1, 1]),
-            Some(Field::Bytes(b"Test/Accuracy"))
-        );
-        assert_eq!(
-            dig(payload, &[5, 1, 2]),
-            Some(Field::Fixed32(0.25f32.to_bits()))
-        );
+        assert_eq!(dig(payload, &[5, 1, 1]), Some(Field::Bytes(b"Test/Accuracy")));
+        assert_eq!(dig(payload, &[5, 1, 2]), Some(Field::Fixed32(0.25f32.to_bits())));
     }
 
     #[test]
@@ -189,12 +167,7 @@ mod tests {
         let good = [first.clone(), scalar(2, 0.0, "a", 2.0)].concat();
         for cut in first.len() + 1..good.len() {
             let e = read_records(&good[..cut]).unwrap_err();
-            assert_eq!(
-                e,
-                EventsError::Truncated {
-                    offset: first.len()
-                }
-            );
+            assert_eq!(e, EventsError::Truncated { offset: first.len() });
         }
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -211,9 +184,6 @@ mod tests {
     fn a_hostile_length_with_a_right_checksum_is_truncated_not_allocated() {
         let length = u64::MAX.to_le_bytes();
         let bytes = [&length[..], &masked_crc(&length).to_le_bytes(), b"abc"].concat();
-        assert_eq!(
-            read_records(&bytes),
-            Err(EventsError::Truncated { offset: 0 })
-        );
+        assert_eq!(read_records(&bytes), Err(EventsError::Truncated { offset: 0 }));
     }
 }

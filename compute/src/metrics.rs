@@ -74,11 +74,7 @@ impl Confusion {
     /// Samples of class `truth` that were predicted as `predicted`; 0 outside the matrix.
     pub fn count(&self, truth: usize, predicted: usize) -> u64 {
         let n = self.classes.len();
-        if truth < n && predicted < n {
-            self.counts[truth * n + predicted]
-        } else {
-            0
-        }
+        if truth < n && predicted < n { self.counts[truth * n + predicted] } else { 0 }
     }
 
     /// One row per true class, one column per predicted class.
@@ -135,11 +131,7 @@ impl Confusion {
     /// precision, recall and F1 are all the accuracy.
     pub fn micro_average(&self) -> Scores {
         let a = self.accuracy();
-        Scores {
-            precision: a,
-            recall: a,
-            f1: a,
-        }
+        Scores { precision: a, recall: a, f1: a }
     }
 
     fn average(&self, weight: impl Fn(&ClassScores) -> u64) -> Scores {
@@ -155,11 +147,7 @@ impl Confusion {
         if total == 0.0 {
             return Scores::default();
         }
-        Scores {
-            precision: sum.precision / total,
-            recall: sum.recall / total,
-            f1: sum.f1 / total,
-        }
+        Scores { precision: sum.precision / total, recall: sum.recall / total, f1: sum.f1 / total }
     }
 }
 
@@ -236,10 +224,7 @@ mod tests {
     use super::*;
 
     fn two(counts: [u64; 4]) -> Confusion {
-        Confusion {
-            classes: vec!["a".into(), "b".into()],
-            counts: counts.to_vec(),
-        }
+        Confusion { classes: vec!["a".into(), "b".into()], counts: counts.to_vec() }
     }
 
     #[test]
@@ -267,13 +252,7 @@ mod tests {
     fn a_class_outside_is_an_error_and_counts_nothing() {
         let mut c = two([0; 4]);
         let e = c.add(0, 2).unwrap_err();
-        assert_eq!(
-            e,
-            ClassOutOfRange {
-                index: 2,
-                classes: 2
-            }
-        );
+        assert_eq!(e, ClassOutOfRange { index: 2, classes: 2 });
         assert_eq!(c.total(), 0);
         c.add(1, 0).unwrap();
         assert_eq!(c.count(1, 0), 1);
@@ -281,10 +260,7 @@ mod tests {
 
     #[test]
     fn a_summary_survives_json_and_a_diverged_loss_is_null() {
-        let summary = Summary {
-            test: Some(Evaluation::new(&two([3, 1, 2, 4]), f64::NAN)),
-            ..Summary::default()
-        };
+        let summary = Summary { test: Some(Evaluation::new(&two([3, 1, 2, 4]), f64::NAN)), ..Summary::default() };
         let text = serde_json::to_string(&summary).unwrap();
         assert!(text.contains("\"loss\":null"), "{text}");
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary);

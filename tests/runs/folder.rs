@@ -12,10 +12,8 @@ fn new_run(folder: &Path) -> RunDir {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut out: Vec<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut out: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     out.sort();
     out
 }
@@ -29,32 +27,17 @@ fn a_run_holds_the_files_it_should() {
         run.append_metrics(&format!("{{\"step\":{step}}}")).unwrap();
         run.save(&checkpoint(step), is_best(step)).unwrap();
     }
-    run.write_summary(&Summary {
-        steps: 4,
-        recipe: "quick".into(),
-        ..Summary::default()
-    })
-    .unwrap();
+    run.write_summary(&Summary { steps: 4, recipe: "quick".into(), ..Summary::default() }).unwrap();
 
     let root = folder.path().join("run");
     let mut found = names(&root);
     assert!(found.iter().any(|n| n.starts_with("events.out.tfevents.")));
     found.retain(|n| !n.starts_with("events."));
-    let wanted = [
-        "best.safetensors",
-        "checkpoints",
-        "last.safetensors",
-        "lock",
-        "metrics.jsonl",
-        "recipe.toml",
-        "summary.json",
-    ];
+    let wanted =
+        ["best.safetensors", "checkpoints", "last.safetensors", "lock", "metrics.jsonl", "recipe.toml", "summary.json"];
     assert_eq!(found, wanted);
     let inside = names(&root.join("checkpoints"));
-    assert_eq!(
-        inside,
-        ["00000004-0", "best-00000003-0.safetensors", "current"]
-    );
+    assert_eq!(inside, ["00000004-0", "best-00000003-0.safetensors", "current"]);
 
     let back = RunView::open(&root).unwrap();
     assert_eq!(back.recipe().unwrap(), "[train]\nepochs = 1\n");
@@ -62,11 +45,7 @@ fn a_run_holds_the_files_it_should() {
     assert_eq!(back.load_best().unwrap().unwrap(), weights(3));
     let info = list_runs(folder.path()).unwrap();
     assert_eq!(info.len(), 1);
-    assert!(
-        info[0].finished && info[0].problem.is_none(),
-        "{:?}",
-        info[0]
-    );
+    assert!(info[0].finished && info[0].problem.is_none(), "{:?}", info[0]);
     assert!(list_runs(&folder.path().join("none")).unwrap().is_empty());
 }
 
@@ -98,11 +77,7 @@ fn going_back_cuts_the_logs_and_restores_best() {
     fs::remove_file(root.join("best.safetensors")).unwrap();
     fs::create_dir(root.join("checkpoints/.tmp-00000004-0")).unwrap();
     fs::create_dir(root.join("checkpoints/00000004-0")).unwrap();
-    fs::write(
-        root.join("checkpoints/best-00000004-0.safetensors"),
-        b"newer",
-    )
-    .unwrap();
+    fs::write(root.join("checkpoints/best-00000004-0.safetensors"), b"newer").unwrap();
     fs::write(root.join("checkpoints/notes.txt"), b"not ours").unwrap();
 
     let mut run = RunDir::open(&root).unwrap();
@@ -110,26 +85,11 @@ fn going_back_cuts_the_logs_and_restores_best() {
     assert_eq!(back.cursor.logs, logged);
     assert_eq!(run.view().metrics().unwrap(), "{\"step\":1}\n");
     assert_eq!(run.sync_logs().unwrap(), logged);
-    let same =
-        |a: &str, b: &str| fs::read(root.join(a)).unwrap() == fs::read(root.join(b)).unwrap();
-    assert!(same(
-        "last.safetensors",
-        "checkpoints/00000003-0/last.safetensors"
-    ));
-    assert!(same(
-        "best.safetensors",
-        "checkpoints/best-00000003-0.safetensors"
-    ));
+    let same = |a: &str, b: &str| fs::read(root.join(a)).unwrap() == fs::read(root.join(b)).unwrap();
+    assert!(same("last.safetensors", "checkpoints/00000003-0/last.safetensors"));
+    assert!(same("best.safetensors", "checkpoints/best-00000003-0.safetensors"));
     let inside = names(&root.join("checkpoints"));
-    assert_eq!(
-        inside,
-        [
-            "00000003-0",
-            "best-00000003-0.safetensors",
-            "current",
-            "notes.txt"
-        ]
-    );
+    assert_eq!(inside, ["00000003-0", "best-00000003-0.safetensors", "current", "notes.txt"]);
 }
 
 #[test]
@@ -138,8 +98,7 @@ fn a_run_killed_before_its_first_checkpoint_starts_anew() {
     let mut run = new_run(folder.path());
     let empty = run.sync_logs().unwrap();
     run.append_metrics("{\"step\":1}").unwrap();
-    run.append_events(&compute::events::scalar(1, 0.0, "a", 1.0))
-        .unwrap();
+    run.append_events(&compute::events::scalar(1, 0.0, "a", 1.0)).unwrap();
     drop(run);
     let mut run = RunDir::open(folder.path().join("run")).unwrap();
     assert!(run.resume().unwrap().is_none());
@@ -175,21 +134,14 @@ fn a_full_disk_loses_nothing_wherever_it_strikes() {
         run.pretend_free_bytes(Some(free));
         let text = run.save(&checkpoint(6), true).unwrap_err().to_string();
         run.pretend_free_bytes(None);
-        assert!(
-            text.contains("Nothing is lost") && text.contains("run/"),
-            "{text}"
-        );
+        assert!(text.contains("Nothing is lost") && text.contains("run/"), "{text}");
         let found = run.load_current().unwrap().unwrap();
         let step = found.cursor.step;
         assert_eq!(found.weights, weights(step), "{free} of {needed} bytes");
         assert_eq!(run.view().load_best().unwrap().unwrap(), weights(step));
         if step == 3 {
             kept += 1;
-            assert_eq!(
-                names(&root.join("checkpoints")),
-                before,
-                "{free} of {needed} bytes"
-            );
+            assert_eq!(names(&root.join("checkpoints")), before, "{free} of {needed} bytes");
         } else {
             // The pointer had moved: the new checkpoint is whole, links for people are late.
             moved += 1;
@@ -199,10 +151,7 @@ fn a_full_disk_loses_nothing_wherever_it_strikes() {
         }
     }
     assert_eq!(kept + moved, points.len());
-    assert!(
-        kept > 80 && moved == 4,
-        "{kept} {moved}: two links of two name changes each"
-    );
+    assert!(kept > 80 && moved == 4, "{kept} {moved}: two links of two name changes each");
     run.save(&checkpoint(6), true).unwrap();
     run.save(&checkpoint(7), false).unwrap();
     assert_eq!(run.load_current().unwrap().unwrap().weights, weights(7));
@@ -214,10 +163,7 @@ fn a_full_disk_loses_nothing_wherever_it_strikes() {
     assert!(run.write_summary(&Summary::default()).is_err());
     run.pretend_free_bytes(None);
     run.append_metrics("{\"next\":1}").unwrap();
-    assert_eq!(
-        run.view().metrics().unwrap(),
-        "{\"whole\":1}\n{\"next\":1}\n"
-    );
+    assert_eq!(run.view().metrics().unwrap(), "{\"whole\":1}\n{\"next\":1}\n");
     assert!(!root.join("summary.json").exists());
     assert!(names(&root).iter().all(|n| !n.starts_with(".tmp-")));
 }
@@ -238,11 +184,7 @@ fn a_really_full_disk_loses_nothing() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success(),
-            "{text}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.contains("the disk was full"), "{text}");
         return;
     };
@@ -270,13 +212,7 @@ fn one_trainer_at_a_time_and_readers_need_no_lock() {
     let root = folder.path().join("run");
     let run = new_run(folder.path());
     assert!(matches!(RunDir::open(&root), Err(RunError::InUse { .. })));
-    assert!(
-        RunView::open(&root)
-            .unwrap()
-            .load_current()
-            .unwrap()
-            .is_none()
-    );
+    assert!(RunView::open(&root).unwrap().load_current().unwrap().is_none());
     drop(run);
     RunDir::open(&root).unwrap();
 }
@@ -293,20 +229,11 @@ fn creating_spares_what_is_there() {
     fs::remove_file(root.join("recipe.toml")).unwrap();
     assert!(matches!(RunDir::open(&root), Err(RunError::NotARun { .. })));
     drop(RunDir::create(&root, "").unwrap());
-    assert_eq!(
-        names(&root)
-            .iter()
-            .filter(|n| n.starts_with("events."))
-            .count(),
-        1
-    );
+    assert_eq!(names(&root).iter().filter(|n| n.starts_with("events.")).count(), 1);
     let thesis = folder.path().join("thesis");
     fs::create_dir(&thesis).unwrap();
     fs::write(thesis.join("chapter1.txt"), "words").unwrap();
-    assert!(matches!(
-        RunDir::create(&thesis, ""),
-        Err(RunError::NotEmpty { .. })
-    ));
+    assert!(matches!(RunDir::create(&thesis, ""), Err(RunError::NotEmpty { .. })));
     assert_eq!(names(&thesis), ["chapter1.txt"]);
 }
 
@@ -332,23 +259,12 @@ fn damage_is_named_never_loaded() {
             bad[at] ^= 4;
             fs::remove_file(&path).unwrap();
             fs::write(&path, &bad).unwrap();
-            let e = RunView::open(&root)
-                .unwrap()
-                .load_current()
-                .unwrap_err()
-                .to_string();
+            let e = RunView::open(&root).unwrap().load_current().unwrap_err().to_string();
             assert!(e.contains("run/checkpoints"), "{name} at {at}: {e}");
         }
         fs::write(&path, &good).unwrap();
     }
     fs::write(root.join("metrics.jsonl"), "").unwrap();
     let mut run = RunDir::open(&root).unwrap();
-    assert!(matches!(
-        run.resume(),
-        Err(RunError::LogShort {
-            have: 0,
-            want: 3,
-            ..
-        })
-    ));
+    assert!(matches!(run.resume(), Err(RunError::LogShort { have: 0, want: 3, .. })));
 }

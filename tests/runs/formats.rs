@@ -1,9 +1,7 @@
 //! Files against goldens of scikit-learn and PyTorch, and mutants against every reader.
 
 use super::{Random, checkpoint, golden};
-use compute::checkpoint::{
-    Cursor, Named, Pointer, match_weights, weights_from_bytes, weights_to_bytes,
-};
+use compute::checkpoint::{Cursor, Named, Pointer, match_weights, weights_from_bytes, weights_to_bytes};
 use compute::events;
 use compute::metrics::{Confusion, Evaluation};
 use compute::tensor::{Data, Tensor};
@@ -21,10 +19,7 @@ fn metrics_equal_scikit_learns() {
         let name = case["name"].as_str().unwrap();
         let list = |key: &str| -> Vec<usize> {
             let numbers = case[key].as_array().unwrap();
-            numbers
-                .iter()
-                .map(|v| v.as_u64().unwrap() as usize)
-                .collect()
+            numbers.iter().map(|v| v.as_u64().unwrap() as usize).collect()
         };
         let classes = case["classes"].as_array().unwrap().len();
         let mut c = Confusion::new((0..classes).map(|i| format!("class {i}")).collect());
@@ -35,12 +30,7 @@ fn metrics_equal_scikit_learns() {
         let mut compared = 0;
         compare(name, &case["accuracy"], &ours["accuracy"], &mut compared);
         for key in ["classes", "macro", "micro", "weighted", "confusion_matrix"] {
-            compare(
-                &format!("{name}: {key}"),
-                &case[key],
-                &ours[key],
-                &mut compared,
-            );
+            compare(&format!("{name}: {key}"), &case[key], &ours[key], &mut compared);
         }
         assert_eq!(compared, 1 + 4 * classes + 9 + classes * classes, "{name}");
     }
@@ -62,10 +52,7 @@ fn compare(place: &str, wanted: &Value, found: &Value, compared: &mut usize) {
         }
         _ => {
             let (a, b) = (wanted.as_f64().unwrap(), found.as_f64().unwrap());
-            assert!(
-                (a - b).abs() <= 1e-12,
-                "{place}: scikit-learn {a}, ours {b}"
-            );
+            assert!((a - b).abs() <= 1e-12, "{place}: scikit-learn {a}, ours {b}");
             *compared += 1;
         }
     }
@@ -86,11 +73,7 @@ fn a_pytorch_state_dict_is_read_to_the_bit() {
             Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
         };
         assert_eq!(row["kind"], tensor.dtype().to_string(), "{name}");
-        assert_eq!(
-            serde_json::to_value(tensor.shape()).unwrap(),
-            row["shape"],
-            "{name}"
-        );
+        assert_eq!(serde_json::to_value(tensor.shape()).unwrap(), row["shape"], "{name}");
         assert_eq!(serde_json::to_value(bits).unwrap(), row["bits"], "{name}");
     }
     let expected = vec![("fc1.weight".to_string(), vec![10, 100])];
@@ -106,10 +89,7 @@ fn mutate(random: &mut Random, good: &[u8], text_end: usize) -> Vec<u8> {
         match random.below(8) {
             0 => bytes.truncate(at),
             1 => bytes.extend([random.next() as u8; 3]),
-            2 => bytes
-                .iter_mut()
-                .take(8)
-                .for_each(|b| *b = random.next() as u8),
+            2 => bytes.iter_mut().take(8).for_each(|b| *b = random.next() as u8),
             3 => bytes.insert(at, random.next() as u8),
             4 | 5 => replace_number(random, &mut bytes, text_end),
             6 => {
@@ -147,18 +127,14 @@ fn replace_number(random: &mut Random, bytes: &mut Vec<u8>, text_end: usize) {
     let Some(start) = (from..end).find(|&i| bytes[i].is_ascii_digit()) else {
         return;
     };
-    let stop = (start..end)
-        .find(|&i| !bytes[i].is_ascii_digit())
-        .unwrap_or(end);
+    let stop = (start..end).find(|&i| !bytes[i].is_ascii_digit()).unwrap_or(end);
     let number = NUMBERS[random.below(NUMBERS.len())];
     let grown = (number.len() as u64).wrapping_sub((stop - start) as u64);
     bytes.splice(start..stop, number.bytes());
     if random.below(2) == 0
         && let Some(length) = bytes.first_chunk_mut::<8>()
     {
-        *length = u64::from_le_bytes(*length)
-            .wrapping_add(grown)
-            .to_le_bytes();
+        *length = u64::from_le_bytes(*length).wrapping_add(grown).to_le_bytes();
     }
 }
 
@@ -166,10 +142,7 @@ fn replace_number(random: &mut Random, bytes: &mut Vec<u8>, text_end: usize) {
 fn mutants_of_safetensors() {
     let golden = std::fs::read(golden("pytorch.safetensors")).unwrap();
     let small: Named = vec![
-        (
-            "conv1.weight".into(),
-            Tensor::f32(vec![2, 1, 1, 1], vec![1.0, 2.0]),
-        ),
+        ("conv1.weight".into(), Tensor::f32(vec![2, 1, 1, 1], vec![1.0, 2.0])),
         ("steps".into(), Tensor::u32(vec![1], vec![4])),
         ("mask".into(), Tensor::u8(vec![2, 2], vec![0, 1, 2, 3])),
     ];
@@ -185,17 +158,10 @@ fn mutants_of_safetensors() {
                 accepted += 1;
                 // No more numbers than the file has bytes for: f16 at most doubles.
                 let total: usize = tensors.iter().map(|(_, t)| t.bytes().len()).sum();
-                assert!(
-                    total <= 2 * bytes.len(),
-                    "{total} bytes out of {}",
-                    bytes.len()
-                );
+                assert!(total <= 2 * bytes.len(), "{total} bytes out of {}", bytes.len());
                 // What was accepted can be written and read again.
                 let again = weights_to_bytes(&tensors, &BTreeMap::new()).unwrap();
-                assert_eq!(
-                    weights_from_bytes("again", &again).unwrap().len(),
-                    tensors.len()
-                );
+                assert_eq!(weights_from_bytes("again", &again).unwrap().len(), tensors.len());
             }
             Err(e) => assert!(e.to_string().starts_with("mutant: "), "{e}"),
         }
@@ -213,9 +179,7 @@ fn offsets_that_overflow_are_errors() {
     for (k, size) in sizes.into_iter().enumerate() {
         let end = offset + size;
         let comma = if k > 0 { "," } else { "" };
-        header += &format!(
-            "{comma}\"t{k}\":{{\"dtype\":\"U8\",\"shape\":[{size}],\"data_offsets\":[{offset},{end}]}}"
-        );
+        header += &format!("{comma}\"t{k}\":{{\"dtype\":\"U8\",\"shape\":[{size}],\"data_offsets\":[{offset},{end}]}}");
         offset = end;
     }
     header.push('}');
@@ -228,9 +192,7 @@ fn offsets_that_overflow_are_errors() {
 fn mutants_of_cursor_and_pointer() {
     let mut cursor = checkpoint(12).cursor;
     cursor.sums.insert("loss".into(), 0.25);
-    cursor
-        .kernel_variants
-        .insert("matmul".into(), "tiled".into());
+    cursor.kernel_variants.insert("matmul".into(), "tiled".into());
     let json = cursor.to_json().unwrap().into_bytes();
     let line = Pointer::new(12, 0, &json).to_line().into_bytes();
     let mut random = Random(0xbeef);
@@ -249,11 +211,7 @@ fn mutants_of_cursor_and_pointer() {
         match Pointer::parse("mutant", &bytes) {
             Ok(p) => {
                 pointers += 1;
-                assert_eq!(
-                    p.to_line().as_bytes(),
-                    bytes,
-                    "one spelling of every pointer"
-                );
+                assert_eq!(p.to_line().as_bytes(), bytes, "one spelling of every pointer");
             }
             Err(e) => assert!(e.to_string().starts_with("mutant: "), "{e}"),
         }
@@ -277,10 +235,7 @@ fn mutants_of_event_files() {
         let bytes = mutate(&mut random, &good, good.len());
         if let Ok(found) = events::read_records(&bytes) {
             // Checksums let through whole records of the original only (or an empty file).
-            assert!(
-                found.iter().all(|f| records.iter().any(|r| r.1 == f.1)),
-                "{bytes:?}"
-            );
+            assert!(found.iter().all(|f| records.iter().any(|r| r.1 == f.1)), "{bytes:?}");
         }
         events::proto::read_fields(&bytes);
     }

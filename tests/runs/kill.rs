@@ -23,8 +23,7 @@ fn victim() {
     loop {
         step += 1;
         run.append_metrics(&format!("{{\"step\":{step}}}")).unwrap();
-        run.append_events(&events::scalar(step, 0.0, "Train/Loss", step as f32))
-            .unwrap();
+        run.append_events(&events::scalar(step, 0.0, "Train/Loss", step as f32)).unwrap();
         run.save(&checkpoint(step), is_best(step)).unwrap();
         // Lines of a step that no checkpoint holds yet.
         run.append_metrics("{\"late\":true}").unwrap();
@@ -44,26 +43,14 @@ fn step_if_whole(path: &Path) -> u64 {
     let best_step = wanted.cursor.best_epoch;
     assert_eq!(found.cursor.best_accuracy, wanted.cursor.best_accuracy);
     let best = view.load_best().unwrap();
-    assert_eq!(
-        best,
-        (best_step > 0).then(|| weights(best_step)),
-        "best never runs ahead"
-    );
+    assert_eq!(best, (best_step > 0).then(|| weights(best_step)), "best never runs ahead");
     // The files for people may be one checkpoint older or newer, never partial.
     for name in ["last.safetensors", "best.safetensors"] {
         if let Ok(bytes) = std::fs::read(view.path(name)) {
             let tensors = weights_from_bytes(name, &bytes).unwrap();
-            let its_step = tensors
-                .iter()
-                .find(|t| t.0 == "conv1.bias")
-                .unwrap()
-                .1
-                .at(0) as u64;
+            let its_step = tensors.iter().find(|t| t.0 == "conv1.bias").unwrap().1.at(0) as u64;
             assert_eq!(tensors, weights(its_step));
-            assert!(
-                its_step.abs_diff(step) <= 3,
-                "{name} is of step {its_step}, not {step}"
-            );
+            assert!(its_step.abs_diff(step) <= 3, "{name} is of step {its_step}, not {step}");
         }
     }
     step
@@ -99,19 +86,10 @@ fn a_killed_run_is_always_whole() {
         assert!(ended.is_none(), "the victim failed by itself: {stderr}");
 
         let names = std::fs::read_dir(path.join("checkpoints")).unwrap();
-        let left_over = names.filter(|n| {
-            n.as_ref()
-                .unwrap()
-                .file_name()
-                .to_string_lossy()
-                .starts_with(".tmp-")
-        });
+        let left_over = names.filter(|n| n.as_ref().unwrap().file_name().to_string_lossy().starts_with(".tmp-"));
         inside_a_write += usize::from(left_over.count() > 0);
         let step = step_if_whole(&path);
-        assert!(
-            step >= last,
-            "kill {kill}: went back from step {last} to {step}"
-        );
+        assert!(step >= last, "kill {kill}: went back from step {last} to {step}");
         moved += usize::from(step > last);
         last = step;
     }
@@ -123,15 +101,8 @@ fn a_killed_run_is_always_whole() {
     let mut run = RunDir::open(&path).unwrap();
     assert_eq!(run.resume().unwrap().unwrap().cursor.step, last);
     let metrics = run.view().metrics().unwrap();
-    assert_eq!(
-        metrics.lines().last(),
-        Some(format!("{{\"step\":{last}}}").as_str())
-    );
-    assert_eq!(
-        metrics.matches("\"step\"").count() as u64,
-        last,
-        "each step is logged once"
-    );
+    assert_eq!(metrics.lines().last(), Some(format!("{{\"step\":{last}}}").as_str()));
+    assert_eq!(metrics.matches("\"step\"").count() as u64, last, "each step is logged once");
     let entries = std::fs::read_dir(path.join("checkpoints")).unwrap().count();
     assert_eq!(entries, 3, "one checkpoint, its best weights, the pointer");
     let log = std::fs::read_dir(&path)

@@ -15,11 +15,8 @@ use std::process::Command;
 /// Runs a script with one argument; gives back the JSON that it prints.
 fn python(script: &str, argument: &Path) -> Value {
     let python = std::env::var("CHAINRULE_PYTHON").unwrap_or_else(|_| "python3".into());
-    let output = Command::new(&python)
-        .args(["-c", script])
-        .arg(argument)
-        .output()
-        .unwrap_or_else(|e| panic!("{python}: {e}"));
+    let output =
+        Command::new(&python).args(["-c", script]).arg(argument).output().unwrap_or_else(|e| panic!("{python}: {e}"));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{python}: {stderr}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {stderr}"))
@@ -55,18 +52,14 @@ fn tensorboard_reads_it_back() {
     for epoch in 1..=2u64 {
         let wall = 1_700_000_000.25 + epoch as f64;
         let accuracy = 0.25 * epoch as f32;
-        run.append_events(&events::scalar(epoch, wall, "Test/Accuracy", accuracy))
-            .unwrap();
+        run.append_events(&events::scalar(epoch, wall, "Test/Accuracy", accuracy)).unwrap();
     }
     let tag = "weights/conv1.weight";
-    run.append_events(&events::histogram(300, 2.0, tag, values.iter().copied()))
-        .unwrap();
-    run.append_events(&events::image(2, 3.0, "conv1/filters", width, height, &png))
-        .unwrap();
+    run.append_events(&events::histogram(300, 2.0, tag, values.iter().copied())).unwrap();
+    run.append_events(&events::image(2, 3.0, "conv1/filters", width, height, &png)).unwrap();
     // A resumed run: a checkpoint, a scalar after it, and back to the checkpoint.
     run.save(&checkpoint(2), false).unwrap();
-    run.append_events(&events::scalar(3, 9.0, "Test/Accuracy", 0.9))
-        .unwrap();
+    run.append_events(&events::scalar(3, 9.0, "Test/Accuracy", 0.9)).unwrap();
     run.resume().unwrap();
     drop(run);
 
@@ -77,10 +70,7 @@ fn tensorboard_reads_it_back() {
             "scalars": ["Test/Accuracy"], "histograms": [tag], "images": ["conv1/filters"],
         })
     );
-    assert_eq!(
-        found["scalars"],
-        serde_json::json!([[1, 1_700_000_001.25, 0.25], [2, 1_700_000_002.25, 0.5]])
-    );
+    assert_eq!(found["scalars"], serde_json::json!([[1, 1_700_000_001.25, 0.25], [2, 1_700_000_002.25, 0.5]]));
     let image = serde_json::json!({ "step": 2, "width": width, "height": height, "png": png });
     assert_eq!(found["image"], image);
     let h = &found["histogram"];
@@ -92,14 +82,7 @@ fn tensorboard_reads_it_back() {
     assert_eq!(number("max"), exact(f64::max, f64::NEG_INFINITY));
     assert_eq!(number("sum"), exact(|a, v| a + v, 0.0));
     assert_eq!(number("sum_squares"), exact(|a, v| a + v * v, 0.0));
-    let list = |key: &str| -> Vec<f64> {
-        h[key]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|v| v.as_f64().unwrap())
-            .collect()
-    };
+    let list = |key: &str| -> Vec<f64> { h[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect() };
     let (limits, counts) = (list("limits"), list("counts"));
     for (i, count) in counts.iter().enumerate().skip(1) {
         let inside = |v: f64| limits[i - 1] <= v && v < limits[i];
@@ -136,17 +119,8 @@ fn python_reads_our_safetensors() {
             _ => "uint8",
         };
         let row = &found["tensors"][name];
-        assert_eq!(
-            (&row[0], &row[1]),
-            (&kind.into(), &serde_json::json!(t.shape())),
-            "{name}"
-        );
-        let numbers: Vec<f64> = row[2]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(Value::as_f64)
-            .collect();
+        assert_eq!((&row[0], &row[1]), (&kind.into(), &serde_json::json!(t.shape())), "{name}");
+        let numbers: Vec<f64> = row[2].as_array().unwrap().iter().filter_map(Value::as_f64).collect();
         assert_eq!(numbers, t.to_f64(), "{name}");
     }
     assert_eq!(found["tensors"].as_object().unwrap().len(), tensors.len());

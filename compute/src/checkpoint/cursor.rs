@@ -65,10 +65,7 @@ pub struct FileDigest {
 impl FileDigest {
     /// The digest of a whole file.
     pub fn of(bytes: &[u8]) -> FileDigest {
-        FileDigest {
-            bytes: bytes.len() as u64,
-            crc32c: crc32c::crc32c(bytes),
-        }
+        FileDigest { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) }
     }
 }
 
@@ -108,9 +105,7 @@ impl Default for Cursor {
 pub fn is_best_name(name: &str) -> bool {
     name.strip_prefix("best-")
         .and_then(|n| n.strip_suffix(".safetensors"))
-        .is_some_and(|n| {
-            (1..=48).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit() || b == b'-')
-        })
+        .is_some_and(|n| (1..=48).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit() || b == b'-'))
 }
 
 impl Cursor {
@@ -118,10 +113,7 @@ impl Cursor {
     pub fn to_json(&self) -> Result<String, CheckpointError> {
         let bad = |problem: String| CheckpointError::Write(format!("cursor: {problem}"));
         let times = [self.elapsed_secs, self.train_secs, self.eval_secs];
-        let numbers = times
-            .iter()
-            .chain(self.best_accuracy.iter())
-            .chain(self.sums.values());
+        let numbers = times.iter().chain(self.best_accuracy.iter()).chain(self.sums.values());
         if let Some(x) = numbers.into_iter().find(|x| !x.is_finite()) {
             return Err(bad(format!("{x} is not a finite number")));
         }
@@ -132,28 +124,17 @@ impl Cursor {
 
     /// Reads `cursor.json`; `file` names it in messages.
     pub fn from_json(file: &str, bytes: &[u8]) -> Result<Cursor, CheckpointError> {
-        let bad = |problem: String| CheckpointError::Cursor {
-            file: file.into(),
-            problem,
-        };
+        let bad = |problem: String| CheckpointError::Cursor { file: file.into(), problem };
         if bytes.len() > LIMIT_BYTES {
-            return Err(bad(format!(
-                "it has {} bytes, more than {LIMIT_BYTES}",
-                bytes.len()
-            )));
+            return Err(bad(format!("it has {} bytes, more than {LIMIT_BYTES}", bytes.len())));
         }
         let cursor: Cursor = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
         if cursor.format != FORMAT {
             let found = cursor.format;
-            return Err(bad(format!(
-                "its format is {found}, this version reads {FORMAT}"
-            )));
+            return Err(bad(format!("its format is {found}, this version reads {FORMAT}")));
         }
         if let Some(best) = cursor.best.as_ref().filter(|b| !is_best_name(&b.name)) {
-            return Err(bad(format!(
-                "`{}` is not a name of best weights",
-                best.name
-            )));
+            return Err(bad(format!("`{}` is not a name of best weights", best.name)));
         }
         Ok(cursor)
     }
@@ -171,10 +152,7 @@ mod tests {
             elapsed_secs: 1.0 / 3.0,
             sums: BTreeMap::from([("loss".into(), 1e-308)]),
             kernel_variants: BTreeMap::from([("matmul".into(), "tiled".into())]),
-            best: Some(BestFile {
-                name: "best-12-0.safetensors".into(),
-                digest: FileDigest::of(b"x"),
-            }),
+            best: Some(BestFile { name: "best-12-0.safetensors".into(), digest: FileDigest::of(b"x") }),
             ..Cursor::default()
         };
         let text = cursor.to_json().unwrap();
@@ -191,11 +169,7 @@ mod tests {
             let v = f64::from_bits(x);
             if v.is_finite() {
                 let text = serde_json::to_string(&v).unwrap();
-                assert_eq!(
-                    serde_json::from_str::<f64>(&text).unwrap().to_bits(),
-                    x,
-                    "{text}"
-                );
+                assert_eq!(serde_json::from_str::<f64>(&text).unwrap().to_bits(), x, "{text}");
             }
         }
     }
@@ -223,10 +197,7 @@ mod tests {
             let e = Cursor::from_json("runs/a/cursor.json", text.as_bytes()).unwrap_err();
             assert!(e.to_string().starts_with("runs/a/cursor.json: "), "{e}");
         }
-        let nan = Cursor {
-            elapsed_secs: f64::NAN,
-            ..Cursor::default()
-        };
+        let nan = Cursor { elapsed_secs: f64::NAN, ..Cursor::default() };
         assert!(nan.to_json().is_err());
     }
 }

@@ -36,17 +36,9 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{file}: not a safetensors file: at byte {offset}, {problem}")]
-    Safetensors {
-        file: String,
-        offset: usize,
-        problem: String,
-    },
+    Safetensors { file: String, offset: usize, problem: String },
     #[error("{file}: tensor `{tensor}`: {problem}")]
-    Tensor {
-        file: String,
-        tensor: String,
-        problem: String,
-    },
+    Tensor { file: String, tensor: String, problem: String },
     #[error("cannot write tensors: {0}")]
     Write(String),
     #[error(

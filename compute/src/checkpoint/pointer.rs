@@ -22,10 +22,7 @@ pub struct Pointer {
 
 /// SHA-256 in lower-case hex.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect()
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// Parses a directory name written by `Pointer::directory`.
@@ -47,11 +44,7 @@ pub fn directory(step: u64, number: u64) -> String {
 
 impl Pointer {
     pub fn new(step: u64, number: u64, cursor_json: &[u8]) -> Pointer {
-        Pointer {
-            step,
-            number,
-            cursor_sha256: sha256_hex(cursor_json),
-        }
+        Pointer { step, number, cursor_sha256: sha256_hex(cursor_json) }
     }
 
     pub fn directory(&self) -> String {
@@ -65,31 +58,19 @@ impl Pointer {
 
     /// Reads a pointer file; `file` names it in messages.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Pointer, CheckpointError> {
-        let bad = |problem: &str| CheckpointError::Pointer {
-            file: file.into(),
-            problem: problem.into(),
-        };
+        let bad = |problem: &str| CheckpointError::Pointer { file: file.into(), problem: problem.into() };
         if bytes.len() > LIMIT_BYTES {
             return Err(bad("it is too long"));
         }
         let line = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
-        let line = line
-            .strip_suffix('\n')
-            .ok_or_else(|| bad("its line is cut short"))?;
-        let (name, sha) = line
-            .split_once(' ')
-            .ok_or_else(|| bad("it has no checksum"))?;
-        let (step, number) =
-            parse_directory(name).ok_or_else(|| bad("its directory name is malformed"))?;
+        let line = line.strip_suffix('\n').ok_or_else(|| bad("its line is cut short"))?;
+        let (name, sha) = line.split_once(' ').ok_or_else(|| bad("it has no checksum"))?;
+        let (step, number) = parse_directory(name).ok_or_else(|| bad("its directory name is malformed"))?;
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
         if sha.len() != 64 || !sha.bytes().all(hex) {
             return Err(bad("its checksum is malformed"));
         }
-        Ok(Pointer {
-            step,
-            number,
-            cursor_sha256: sha.into(),
-        })
+        Ok(Pointer { step, number, cursor_sha256: sha.into() })
     }
 
     /// Whether this pointer vouches for these bytes of `cursor.json`.
@@ -131,10 +112,7 @@ mod tests {
             "00000012-3\n".into(),
         ] {
             let e = Pointer::parse("run/checkpoints/current", line.as_bytes()).unwrap_err();
-            assert!(
-                e.to_string().starts_with("run/checkpoints/current: "),
-                "{e}"
-            );
+            assert!(e.to_string().starts_with("run/checkpoints/current: "), "{e}");
         }
     }
 }

@@ -41,8 +41,7 @@ pub fn write_weights(
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
     order.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
     let header = header(&order, metadata)?;
-    out.write_all(&(header.len() as u64).to_le_bytes())
-        .map_err(write)?;
+    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(write)?;
     out.write_all(header.as_bytes()).map_err(write)?;
     for (_, tensor) in order {
         out.write_all(tensor.bytes()).map_err(write)?;
@@ -50,21 +49,13 @@ pub fn write_weights(
     Ok(())
 }
 
-fn header(
-    order: &[&(String, Tensor)],
-    metadata: &BTreeMap<String, String>,
-) -> Result<String, CheckpointError> {
+fn header(order: &[&(String, Tensor)], metadata: &BTreeMap<String, String>) -> Result<String, CheckpointError> {
     let json = |e: serde_json::Error| CheckpointError::Write(e.to_string());
     let mut seen = BTreeSet::from(["__metadata__"]);
     let mut metadata = metadata.clone();
     // PyTorch's loaders (transformers) insist on this entry.
-    metadata
-        .entry("format".into())
-        .or_insert_with(|| "pt".into());
-    let mut text = format!(
-        "{{\"__metadata__\":{}",
-        serde_json::to_string(&metadata).map_err(json)?
-    );
+    metadata.entry("format".into()).or_insert_with(|| "pt".into());
+    let mut text = format!("{{\"__metadata__\":{}", serde_json::to_string(&metadata).map_err(json)?);
     let mut offset = 0;
     for (name, tensor) in order {
         if !seen.insert(name.as_str()) {
@@ -96,11 +87,7 @@ fn header(
 
 /// Reads a file; tensors come in the order of their bytes. `file` names it in messages.
 pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointError> {
-    let bad = |offset: usize, problem: String| CheckpointError::Safetensors {
-        file: file.into(),
-        offset,
-        problem,
-    };
+    let bad = |offset: usize, problem: String| CheckpointError::Safetensors { file: file.into(), offset, problem };
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(bad(0, format!("the file has only {} bytes", bytes.len())));
     };
@@ -111,40 +98,23 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
         .and_then(|n| rest.split_at_checked(n))
         .ok_or_else(|| {
             let have = rest.len();
-            bad(
-                0,
-                format!("a header of {length} bytes is announced, {have} bytes follow"),
-            )
+            bad(0, format!("a header of {length} bytes is announced, {have} bytes follow"))
         })?;
-    let header = std::str::from_utf8(header).map_err(|e| {
-        bad(
-            LENGTH_BYTES + e.valid_up_to(),
-            "the header is not UTF-8".into(),
-        )
-    })?;
+    let header = std::str::from_utf8(header)
+        .map_err(|e| bad(LENGTH_BYTES + e.valid_up_to(), "the header is not UTF-8".into()))?;
     // The crate checks that the tensors lie end to end and that sizes agree with shapes.
-    let header: Metadata = serde_json::from_str(header).map_err(|e| {
-        bad(
-            LENGTH_BYTES + e.column().saturating_sub(1),
-            format!("the header is wrong: {e}"),
-        )
-    })?;
+    let header: Metadata = serde_json::from_str(header)
+        .map_err(|e| bad(LENGTH_BYTES + e.column().saturating_sub(1), format!("the header is wrong: {e}")))?;
     let start = bytes.len() - data.len();
     if header.data_len() != data.len() {
         let (want, have) = (header.data_len(), data.len());
-        return Err(bad(
-            start,
-            format!("the header describes {want} bytes of data, {have} follow"),
-        ));
+        return Err(bad(start, format!("the header describes {want} bytes of data, {have} follow")));
     }
     let mut out = Vec::new();
     // By place in the file; empty tensors share their place and then go by name, since the
     // crate hands out names in the order of a hash map.
-    let mut tensors: Vec<(&TensorInfo, String)> = header
-        .offset_keys()
-        .into_iter()
-        .filter_map(|name| Some((header.info(&name)?, name)))
-        .collect();
+    let mut tensors: Vec<(&TensorInfo, String)> =
+        header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name))).collect();
     tensors.sort_by(|(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
     for (info, name) in tensors {
         let raw = data
@@ -168,17 +138,12 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
     // With a zero among them the element count is fine whatever the other extents are, but
     // strides would overflow.
     let extents = info.shape.iter().filter(|&&d| d != 0);
-    if extents
-        .copied()
-        .try_fold(1usize, usize::checked_mul)
-        .is_none()
-    {
+    if extents.copied().try_fold(1usize, usize::checked_mul).is_none() {
         return Err(format!("the shape {:?} is too large", info.shape));
     }
     let whole = |v: Vec<i64>| -> Result<Data, String> {
-        let numbers = v.into_iter().map(|x| {
-            u32::try_from(x).map_err(|_| format!("{x} does not fit an unsigned 32-bit number"))
-        });
+        let numbers =
+            v.into_iter().map(|x| u32::try_from(x).map_err(|_| format!("{x} does not fit an unsigned 32-bit number")));
         Ok(Data::U32(numbers.collect::<Result<_, _>>()?))
     };
     let data = match info.dtype {
@@ -191,21 +156,14 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
         Dtype::I64 => whole(each(raw, i64::from_le_bytes))?,
         Dtype::U8 | Dtype::BOOL => Data::U8(raw.to_vec()),
         other => {
-            return Err(format!(
-                "numbers of type {other} are not supported: save it as F32"
-            ));
+            return Err(format!("numbers of type {other} are not supported: save it as F32"));
         }
     };
-    Tensor::new(info.shape.clone(), data)
-        .ok_or_else(|| format!("its bytes do not fill the shape {:?}", info.shape))
+    Tensor::new(info.shape.clone(), data).ok_or_else(|| format!("its bytes do not fill the shape {:?}", info.shape))
 }
 
 /// Orders `given` like `expected`, or lists every missing, unexpected and misshapen tensor.
-pub fn match_weights(
-    file: &str,
-    expected: &[(String, Vec<usize>)],
-    given: Named,
-) -> Result<Named, CheckpointError> {
+pub fn match_weights(file: &str, expected: &[(String, Vec<usize>)], given: Named) -> Result<Named, CheckpointError> {
     let mut given: BTreeMap<String, Tensor> = given.into_iter().collect();
     let mut out = Vec::with_capacity(expected.len());
     let mut list = String::new();
@@ -213,10 +171,7 @@ pub fn match_weights(
         match given.remove(name) {
             None => list += &format!("\n  missing: {name} {shape:?}"),
             Some(t) if t.shape() != shape => {
-                list += &format!(
-                    "\n  wrong shape: {name} is {:?}, needs {shape:?}",
-                    t.shape()
-                );
+                list += &format!("\n  wrong shape: {name} is {:?}, needs {shape:?}", t.shape());
             }
             Some(t) => out.push((name.clone(), t)),
         }
@@ -224,14 +179,7 @@ pub fn match_weights(
     for (name, tensor) in &given {
         list += &format!("\n  unexpected: {name} {:?}", tensor.shape());
     }
-    if list.is_empty() {
-        Ok(out)
-    } else {
-        Err(CheckpointError::Mismatch {
-            file: file.into(),
-            list,
-        })
-    }
+    if list.is_empty() { Ok(out) } else { Err(CheckpointError::Mismatch { file: file.into(), list }) }
 }
 
 #[cfg(test)]
@@ -242,10 +190,7 @@ mod tests {
         vec![
             ("mask".into(), Tensor::u8(vec![3], vec![1, 0, 255])),
             ("z.weight".into(), Tensor::f32(vec![2, 1], vec![1.5, -0.0])),
-            (
-                "a \"quoted\"".into(),
-                Tensor::f32(vec![], vec![f32::MIN_POSITIVE]),
-            ),
+            ("a \"quoted\"".into(), Tensor::f32(vec![], vec![f32::MIN_POSITIVE])),
             ("steps".into(), Tensor::u32(vec![1], vec![7])),
             ("empty".into(), Tensor::f32(vec![0, 4], vec![])),
         ]
@@ -263,11 +208,7 @@ mod tests {
         for (name, _) in &wanted {
             assert_eq!(find(&back, name), find(&wanted, name), "{name}");
         }
-        let names: Vec<_> = back
-            .iter()
-            .map(|t| t.0.as_str())
-            .filter(|n| *n != "empty")
-            .collect();
+        let names: Vec<_> = back.iter().map(|t| t.0.as_str()).filter(|n| *n != "empty").collect();
         assert_eq!(names, ["z.weight", "a \"quoted\"", "steps", "mask"]);
         // The crate's own reader agrees that it is a whole file.
         let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -284,36 +225,22 @@ mod tests {
     }
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
-        [
-            &(header.len() as u64).to_le_bytes(),
-            header.as_bytes(),
-            data,
-        ]
-        .concat()
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
     #[test]
     fn other_number_types_are_widened_or_named() {
         let one = |dtype: &str, data: &[u8], n: usize| {
             let end = data.len();
-            let header =
-                format!(r#"{{"x":{{"dtype":"{dtype}","shape":[{n}],"data_offsets":[0,{end}]}}}}"#);
+            let header = format!(r#"{{"x":{{"dtype":"{dtype}","shape":[{n}],"data_offsets":[0,{end}]}}}}"#);
             weights_from_bytes("f", &file(&header, data)).map(|v| v[0].1.data().clone())
         };
-        assert_eq!(
-            one("F64", &0.1f64.to_le_bytes(), 1),
-            Ok(Data::F32(vec![0.1]))
-        );
-        assert_eq!(
-            one("F16", &[0, 0x3c, 0, 0xc0], 2),
-            Ok(Data::F32(vec![1.0, -2.0]))
-        );
+        assert_eq!(one("F64", &0.1f64.to_le_bytes(), 1), Ok(Data::F32(vec![0.1])));
+        assert_eq!(one("F16", &[0, 0x3c, 0, 0xc0], 2), Ok(Data::F32(vec![1.0, -2.0])));
         assert_eq!(one("BF16", &[0x80, 0x3f], 1), Ok(Data::F32(vec![1.0])));
         assert_eq!(one("I64", &5i64.to_le_bytes(), 1), Ok(Data::U32(vec![5])));
         assert_eq!(one("BOOL", &[1], 1), Ok(Data::U8(vec![1])));
-        let e = one("I64", &(-1i64).to_le_bytes(), 1)
-            .unwrap_err()
-            .to_string();
+        let e = one("I64", &(-1i64).to_le_bytes(), 1).unwrap_err().to_string();
         assert!(e.contains("f: tensor `x`: -1 does not fit"), "{e}");
         let e = one("C64", &[0; 8], 1).unwrap_err().to_string();
         assert!(e.contains("C64 are not supported"), "{e}");
@@ -328,34 +255,15 @@ mod tests {
             (file("{", &[]), "header is wrong"),
             (file("[]", &[]), "header is wrong"),
             (file("{}", &[0]), "describes 0 bytes"),
+            (file(r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 7]), "7 follow"),
             (
-                file(
-                    r#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
-                    &[0; 7],
-                ),
-                "7 follow",
-            ),
-            (
-                file(
-                    &format!(
-                        r#"{{"x":{{"dtype":"U8","shape":[{max}],"data_offsets":[0,{max}]}}}}"#
-                    ),
-                    &[],
-                ),
+                file(&format!(r#"{{"x":{{"dtype":"U8","shape":[{max}],"data_offsets":[0,{max}]}}}}"#), &[]),
                 "header is wrong",
             ),
-            (
-                file(
-                    r#"{"x":{"dtype":"F32","shape":[0,4611686018427387904,8],"data_offsets":[0,0]}}"#,
-                    &[],
-                ),
-                "too large",
-            ),
+            (file(r#"{"x":{"dtype":"F32","shape":[0,4611686018427387904,8],"data_offsets":[0,0]}}"#, &[]), "too large"),
         ];
         for (bytes, part) in cases {
-            let e = weights_from_bytes("w.safetensors", &bytes)
-                .unwrap_err()
-                .to_string();
+            let e = weights_from_bytes("w.safetensors", &bytes).unwrap_err().to_string();
             assert!(e.contains(part) && e.starts_with("w.safetensors: "), "{e}");
         }
     }
@@ -369,14 +277,8 @@ mod tests {
         assert_eq!(good, vec![a, b]);
         let c = ("c".to_string(), Tensor::scalar(0.0));
         let b = ("b".to_string(), Tensor::f32(vec![2, 1], vec![0.0; 2]));
-        let e = match_weights("f", &expected, vec![b, c])
-            .unwrap_err()
-            .to_string();
-        for part in [
-            "missing: a [2]",
-            "wrong shape: b is [2, 1], needs [1, 2]",
-            "unexpected: c []",
-        ] {
+        let e = match_weights("f", &expected, vec![b, c]).unwrap_err().to_string();
+        for part in ["missing: a [2]", "wrong shape: b is [2, 1], needs [1, 2]", "unexpected: c []"] {
             assert!(e.contains(part), "{e}");
         }
     }

@@ -37,11 +37,7 @@ const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("{}: cannot {action}: {source}{}", .path.display(), advice(.source))]
-    Io {
-        path: PathBuf,
-        action: &'static str,
-        source: io::Error,
-    },
+    Io { path: PathBuf, action: &'static str, source: io::Error },
     #[error("{} holds no run (there is no recipe.toml in it): give the folder of a run", .path.display())]
     NotARun { path: PathBuf },
     #[error(
@@ -117,10 +113,7 @@ impl RunDir {
         if root.join(RECIPE).exists() {
             return Err(RunError::AlreadyARun { path: root });
         }
-        for name in names(&root)?
-            .iter()
-            .filter(|n| n.starts_with(EVENTS_PREFIX))
-        {
+        for name in names(&root)?.iter().filter(|n| n.starts_with(EVENTS_PREFIX)) {
             remove_file(&root.join(name))?;
         }
         let folder = root.join(CHECKPOINTS);
@@ -140,12 +133,7 @@ impl RunDir {
         let recipe = run.view.path(RECIPE);
         run.disk.replace(&recipe, recipe_toml.as_bytes())?;
         // The folder's own name is kept by its parent.
-        if let Some(parent) = run
-            .view
-            .root()
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-        {
+        if let Some(parent) = run.view.root().parent().filter(|p| !p.as_os_str().is_empty()) {
             sync_dir(parent)?;
         }
         Ok(run)
@@ -202,8 +190,7 @@ impl RunDir {
         if json.contains('\n') {
             return Err(RunError::NotALine(json.into()));
         }
-        self.disk
-            .append(&mut self.metrics, format!("{json}\n").as_bytes())
+        self.disk.append(&mut self.metrics, format!("{json}\n").as_bytes())
     }
 
     /// Appends whole records (see `events`) to the TensorBoard file.
@@ -216,10 +203,7 @@ impl RunDir {
         self.metrics.sync()?;
         self.events.sync()?;
         let (metrics_bytes, events_bytes) = (self.metrics.bytes, self.events.bytes);
-        Ok(LogLengths {
-            metrics_bytes,
-            events_bytes,
-        })
+        Ok(LogLengths { metrics_bytes, events_bytes })
     }
 
     /// Cuts both logs to the lengths that a cursor recorded.
@@ -235,21 +219,20 @@ impl RunDir {
     /// Writes `summary.json`.
     pub fn write_summary(&mut self, summary: &Summary) -> Result<(), RunError> {
         let path = self.view.path(SUMMARY);
-        let mut text = serde_json::to_string_pretty(summary)
-            .map_err(|e| at(&path, "print")(io::Error::other(e)))?;
+        let mut text = serde_json::to_string_pretty(summary).map_err(|e| at(&path, "print")(io::Error::other(e)))?;
         text.push('\n');
         self.disk.replace(&path, text.as_bytes())
+    }
+
+    /// Replaces `recipe.toml`: a resumed run may be made longer.
+    pub fn replace_recipe(&mut self, recipe_toml: &str) -> Result<(), RunError> {
+        self.disk.replace(&self.view.path(RECIPE), recipe_toml.as_bytes())
     }
 }
 
 fn lock(root: &Path) -> Result<File, RunError> {
     let path = root.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(at(&path, "open"))?;
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path, "open"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(RunError::InUse { path: root.into() }),
@@ -270,9 +253,7 @@ fn names(folder: &Path) -> Result<Vec<String>, RunError> {
 }
 
 fn wall_secs() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The machine's name, as TensorBoard's own files carry it, in letters that suit a file name.
@@ -284,9 +265,5 @@ fn host_name() -> String {
         .unwrap_or_default();
     let safe = |c: &char| c.is_ascii_alphanumeric() || ['-', '.'].contains(c);
     let name: String = name.trim().chars().filter(safe).take(64).collect();
-    if name.is_empty() {
-        "localhost".into()
-    } else {
-        name
-    }
+    if name.is_empty() { "localhost".into() } else { name }
 }

@@ -28,11 +28,7 @@ pub fn filters_png(w: &Tensor) -> Option<(u32, u32, Vec<u8>)> {
     let (height, width) = (rows * tile_h + GAP_PIXELS, columns * tile_w + GAP_PIXELS);
     let mut pixels = vec![32u8; height * width * 3];
 
-    for (f, filter) in values
-        .chunks(channels * kernel_h * kernel_w)
-        .take(shown)
-        .enumerate()
-    {
+    for (f, filter) in values.chunks(channels * kernel_h * kernel_w).take(shown).enumerate() {
         let shades = shades(filter, channels, kernel_h * kernel_w);
         let top = (f / columns) * tile_h + GAP_PIXELS;
         let left = (f % columns) * tile_w + GAP_PIXELS;
@@ -47,9 +43,7 @@ pub fn filters_png(w: &Tensor) -> Option<(u32, u32, Vec<u8>)> {
 
     let (width, height) = (u32::try_from(width).ok()?, u32::try_from(height).ok()?);
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
-        .ok()?;
+    PngEncoder::new(&mut png).write_image(&pixels, width, height, ExtendedColorType::Rgb8).ok()?;
     Some((width, height, png))
 }
 
@@ -79,11 +73,7 @@ mod tests {
     use super::*;
 
     fn pixel(png: &[u8], x: u32, y: u32) -> [u8; 3] {
-        image::load_from_memory(png)
-            .unwrap()
-            .to_rgb8()
-            .get_pixel(x, y)
-            .0
+        image::load_from_memory(png).unwrap().to_rgb8().get_pixel(x, y).0
     }
 
     #[test]
@@ -98,10 +88,7 @@ mod tests {
 
     #[test]
     fn other_channel_counts_are_grey_and_nan_is_zero() {
-        let w = Tensor::f32(
-            vec![2, 2, 1, 2],
-            vec![2.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, -4.0, 0.0],
-        );
+        let w = Tensor::f32(vec![2, 2, 1, 2], vec![2.0, 0.0, 0.0, f32::NAN, 0.0, 0.0, -4.0, 0.0]);
         let (_, _, png) = filters_png(&w).unwrap();
         assert_eq!(pixel(&png, 3, 3), [255; 3]);
         assert_eq!(pixel(&png, 3 + 12, 3), [128; 3]);

@@ -79,31 +79,16 @@ impl Histogram {
             sum_squares += x * x;
             // A negative on an edge belongs to the bucket above it, a magnitude on an edge to the
             // next: f32 never equals the edges (they are not f32 numbers), so both agree.
-            let side = if v < 0.0 {
-                &mut negative
-            } else {
-                &mut positive
-            };
+            let side = if v < 0.0 { &mut negative } else { &mut positive };
             side[b.index(v.abs())] += 1;
         }
         if num == 0 {
             (min, max) = (0.0, 0.0);
         }
         let upper = |i: usize| if i == 0 { 0.0 } else { -b.limits[i - 1] };
-        let all = (0..n)
-            .rev()
-            .map(|i| (upper(i), negative[i]))
-            .chain((0..n).map(|i| (b.limits[i], positive[i])));
+        let all = (0..n).rev().map(|i| (upper(i), negative[i])).chain((0..n).map(|i| (b.limits[i], positive[i])));
         let (limits, counts) = compact(all);
-        Histogram {
-            min,
-            max,
-            num: num as f64,
-            sum,
-            sum_squares,
-            limits,
-            counts,
-        }
+        Histogram { min, max, num: num as f64, sum, sum_squares, limits, counts }
     }
 
     /// `HistogramProto { min 1, max 2, num 3, sum 4, sum_squares 5, bucket_limit 6, bucket 7 }`.

@@ -141,11 +141,7 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_wrote() {
-        let m = Message::new()
-            .uint(1, u64::MAX)
-            .double(2, -1.5)
-            .float(3, 2.0)
-            .doubles(16, &[1.0]);
+        let m = Message::new().uint(1, u64::MAX).double(2, -1.5).float(3, 2.0).doubles(16, &[1.0]);
         let fields = read_fields(m.as_bytes()).unwrap();
         assert_eq!(fields[0], (1, Field::Varint(u64::MAX)));
         assert_eq!(fields[1], (2, Field::Fixed64((-1.5f64).to_bits())));

@@ -12,19 +12,13 @@ pub const TEMPORARY: &str = ".tmp-";
 
 /// Adds the path and the action to an I/O error.
 pub fn at<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> RunError + 'a {
-    move |source| RunError::Io {
-        path: path.into(),
-        action,
-        source,
-    }
+    move |source| RunError::Io { path: path.into(), action, source }
 }
 
 /// Forces a directory's names to the device. Windows has no such call and needs none.
 pub fn sync_dir(path: &Path) -> Result<(), RunError> {
     if cfg!(unix) {
-        File::open(path)
-            .and_then(|d| d.sync_all())
-            .map_err(at(path, "flush the folder"))?;
+        File::open(path).and_then(|d| d.sync_all()).map_err(at(path, "flush the folder"))?;
     }
     Ok(())
 }
@@ -41,16 +35,10 @@ impl Disk {
         let Some(left) = &mut self.left else {
             return file.write_all(bytes);
         };
-        let fits = usize::try_from(*left)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
         file.write_all(&bytes[..fits])?;
         *left -= fits as u64;
-        if fits < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn change(&mut self) -> io::Result<()> {
@@ -65,15 +53,11 @@ impl Disk {
     }
 
     pub fn create_dir(&mut self, path: &Path) -> Result<(), RunError> {
-        self.change()
-            .and_then(|()| fs::create_dir(path))
-            .map_err(at(path, "create the folder"))
+        self.change().and_then(|()| fs::create_dir(path)).map_err(at(path, "create the folder"))
     }
 
     pub fn rename(&mut self, from: &Path, to: &Path) -> Result<(), RunError> {
-        self.change()
-            .and_then(|()| fs::rename(from, to))
-            .map_err(at(to, "put in place"))
+        self.change().and_then(|()| fs::rename(from, to)).map_err(at(to, "put in place"))
     }
 
     /// Creates a file, lets `fill` write it, forces it to the device; tells its digest.
@@ -86,12 +70,7 @@ impl Disk {
             .change()
             .and_then(|()| OpenOptions::new().write(true).create_new(true).open(path))
             .map_err(at(path, "create"))?;
-        let mut sink = Sink {
-            disk: self,
-            file: &mut file,
-            digest: FileDigest::default(),
-            failure: None,
-        };
+        let mut sink = Sink { disk: self, file: &mut file, digest: FileDigest::default(), failure: None };
         let filled = fill(&mut sink);
         let (digest, failure) = (sink.digest, sink.failure);
         // The cause, rather than what the code in between made of it.
@@ -108,9 +87,7 @@ impl Disk {
         let (folder, temporary) = beside(path)?;
         remove_file(&temporary)?;
         let written = self
-            .create(&temporary, |out| {
-                out.write_all(bytes).map_err(at(path, "write"))
-            })
+            .create(&temporary, |out| out.write_all(bytes).map_err(at(path, "write")))
             .and_then(|_| self.rename(&temporary, path));
         if written.is_err() {
             // The first error is the one to tell; the rest is swept at the next start.
@@ -128,9 +105,7 @@ impl Disk {
         let done = match fs::hard_link(from, &temporary) {
             Ok(()) => self.rename(&temporary, to),
             Err(_) => fs::read(from).map_err(at(from, "read")).and_then(|bytes| {
-                self.create(&temporary, |out| {
-                    out.write_all(&bytes).map_err(at(to, "write"))
-                })?;
+                self.create(&temporary, |out| out.write_all(&bytes).map_err(at(to, "write")))?;
                 self.rename(&temporary, to)
             }),
         };
@@ -192,12 +167,8 @@ impl Log {
     /// Opens a log at its end, creating it where it is missing. Not in append mode: Windows
     /// cannot cut such a file, and the run's lock already makes this the only writer.
     pub fn open(path: PathBuf) -> Result<Log, RunError> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(at(&path, "open"))?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(at(&path, "open"))?;
         let bytes = file.seek(SeekFrom::End(0)).map_err(at(&path, "examine"))?;
         Ok(Log { path, file, bytes })
     }
@@ -219,11 +190,7 @@ impl Log {
     pub fn truncate(&mut self, bytes: u64) -> Result<(), RunError> {
         if self.bytes < bytes {
             let (have, want) = (self.bytes, bytes);
-            return Err(RunError::LogShort {
-                path: self.path.clone(),
-                have,
-                want,
-            });
+            return Err(RunError::LogShort { path: self.path.clone(), have, want });
         }
         self.cut(bytes)?;
         self.sync()

@@ -80,48 +80,34 @@ impl RunDir {
         folder: &Path,
     ) -> Result<(String, Option<BestFile>), RunError> {
         self.disk.create_dir(folder)?;
-        let mut cursor = Cursor {
-            logs,
-            ..checkpoint.cursor.clone()
-        };
+        let mut cursor = Cursor { logs, ..checkpoint.cursor.clone() };
         cursor.files.clear();
-        for (name, tensors) in [
-            (LAST, &checkpoint.weights),
-            (OPTIMIZER, &checkpoint.optimizer),
-        ] {
-            let digest = self.disk.create(&folder.join(name), |out| {
-                Ok(write_weights(out, tensors, &BTreeMap::new())?)
-            })?;
+        for (name, tensors) in [(LAST, &checkpoint.weights), (OPTIMIZER, &checkpoint.optimizer)] {
+            let digest =
+                self.disk.create(&folder.join(name), |out| Ok(write_weights(out, tensors, &BTreeMap::new())?))?;
             cursor.files.insert(name.into(), digest);
         }
         cursor.best = match best_name {
             Some(name) => {
                 let digest = cursor.files.get(LAST).copied().unwrap_or_default();
-                Some(BestFile {
-                    name: name.clone(),
-                    digest,
-                })
+                Some(BestFile { name: name.clone(), digest })
             }
             None => self.best.clone(),
         };
         let json = cursor.to_json()?;
         let path = folder.join(CURSOR);
-        self.disk.create(&path, |out| {
-            out.write_all(json.as_bytes()).map_err(at(&path, "write"))
-        })?;
+        self.disk.create(&path, |out| out.write_all(json.as_bytes()).map_err(at(&path, "write")))?;
         sync_dir(folder)?;
         Ok((json, cursor.best))
     }
 
     /// A number that no checkpoint or best file of this step uses.
     fn free_number(&self, step: u64) -> Result<u64, RunError> {
-        let used = names(&self.view.path(CHECKPOINTS))?
-            .into_iter()
-            .filter_map(|n| {
-                let n = n.strip_prefix(TEMPORARY).unwrap_or(&n);
-                let n = n.strip_prefix("best-").unwrap_or(n);
-                pointer::parse_directory(n.strip_suffix(".safetensors").unwrap_or(n))
-            });
+        let used = names(&self.view.path(CHECKPOINTS))?.into_iter().filter_map(|n| {
+            let n = n.strip_prefix(TEMPORARY).unwrap_or(&n);
+            let n = n.strip_prefix("best-").unwrap_or(n);
+            pointer::parse_directory(n.strip_suffix(".safetensors").unwrap_or(n))
+        });
         let last = used.filter(|u| u.0 == step).map(|u| u.1).max();
         Ok(last.map_or(0, |n| n.saturating_add(1)))
     }
@@ -145,8 +131,7 @@ impl RunDir {
         let best = self.best.as_ref().map(|b| &b.name);
         for name in names(&self.view.path(CHECKPOINTS))? {
             let path = self.view.checkpoint_path(&name);
-            let old_folder =
-                pointer::parse_directory(&name).is_some() && current.as_ref() != Some(&name);
+            let old_folder = pointer::parse_directory(&name).is_some() && current.as_ref() != Some(&name);
             let temporary = name.starts_with(TEMPORARY);
             if (old_folder || temporary) && path.is_dir() {
                 fs::remove_dir_all(&path).map_err(at(&path, "remove"))?;
@@ -154,10 +139,7 @@ impl RunDir {
                 remove_file(&path)?;
             }
         }
-        for name in names(self.view.root())?
-            .iter()
-            .filter(|n| n.starts_with(TEMPORARY))
-        {
+        for name in names(self.view.root())?.iter().filter(|n| n.starts_with(TEMPORARY)) {
             remove_file(&self.view.path(name))?;
         }
         Ok(())

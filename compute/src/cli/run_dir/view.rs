@@ -81,10 +81,7 @@ impl RunView {
         let Some(bytes) = read_if_there(&path)? else {
             return Ok(None);
         };
-        let summary = serde_json::from_slice(&bytes).map_err(|e| RunError::Damaged {
-            path,
-            problem: e.to_string(),
-        })?;
+        let summary = serde_json::from_slice(&bytes).map_err(|e| RunError::Damaged { path, problem: e.to_string() })?;
         Ok(Some(summary))
     }
 
@@ -109,22 +106,14 @@ impl RunView {
             let folder = self.checkpoint_path(&pointer.directory());
             let tensors = |name: &str| {
                 let path = folder.join(name);
-                let digest = cursor
-                    .files
-                    .get(name)
-                    .copied()
-                    .ok_or_else(|| RunError::Damaged {
-                        path: folder.join(CURSOR),
-                        problem: format!("it does not list {name}"),
-                    })?;
+                let digest = cursor.files.get(name).copied().ok_or_else(|| RunError::Damaged {
+                    path: folder.join(CURSOR),
+                    problem: format!("it does not list {name}"),
+                })?;
                 read_tensors(&path, digest)
             };
             let (weights, optimizer) = (tensors(LAST)?, tensors(OPTIMIZER)?);
-            Ok(Checkpoint {
-                weights,
-                optimizer,
-                cursor,
-            })
+            Ok(Checkpoint { weights, optimizer, cursor })
         })
     }
 
@@ -151,10 +140,7 @@ impl RunView {
 
     /// Runs `read` on the current pointer; again where the pointer moved meanwhile, because then
     /// the trainer may have removed the older checkpoint under the reader.
-    fn current<T>(
-        &self,
-        read: impl Fn(&Pointer) -> Result<T, RunError>,
-    ) -> Result<Option<T>, RunError> {
+    fn current<T>(&self, read: impl Fn(&Pointer) -> Result<T, RunError>) -> Result<Option<T>, RunError> {
         let mut attempts = 0;
         loop {
             let Some(pointer) = self.pointer()? else {
@@ -178,10 +164,7 @@ fn read_tensors(path: &Path, digest: FileDigest) -> Result<Named, RunError> {
             "{} bytes with checksum {:08x}, recorded were {} bytes with {:08x}",
             found.bytes, found.crc32c, digest.bytes, digest.crc32c
         );
-        return Err(RunError::Damaged {
-            path: path.into(),
-            problem,
-        });
+        return Err(RunError::Damaged { path: path.into(), problem });
     }
     Ok(weights_from_bytes(&path.display().to_string(), &bytes)?)
 }
@@ -214,28 +197,11 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunInfo>, RunError> {
         };
         let (summary, cursor) = (view.summary(), view.cursor());
         let problem = [summary.as_ref().err(), cursor.as_ref().err()];
-        let problem = problem
-            .into_iter()
-            .flatten()
-            .next()
-            .map(ToString::to_string);
+        let problem = problem.into_iter().flatten().next().map(ToString::to_string);
         let (summary, cursor) = (summary.ok().flatten(), cursor.ok().flatten());
-        let finished = summary
-            .as_ref()
-            .is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        out.push(RunInfo {
-            name,
-            path,
-            finished,
-            summary,
-            cursor,
-            problem,
-        });
+        let finished = summary.as_ref().is_some_and(|s| cursor.as_ref().is_none_or(|c| c.step <= s.steps));
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        out.push(RunInfo { name, path, finished, summary, cursor, problem });
     }
     out.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(out)
