@@ -1,1 +1,6 @@
-#[test] fn t(){}
+//! One integration test binary: a module per part.
+
+mod alloc;
+mod data;
+mod data_mutants;
+mod fetch;
