@@ -5,8 +5,8 @@ use compute::data::picture::{EXPANSION, EXPANSION_FREE};
 use compute::data::{cifar, idx, picture};
 use image::ImageFormat;
 
-use crate::alloc;
 use crate::data::{encode, gradient, png_chunk, with_orientation};
+use crate::heap;
 
 const MUTANTS: usize = 100_000;
 
@@ -32,31 +32,15 @@ fn mutate(random: &mut Random, bases: &[Vec<u8>]) -> Vec<u8> {
     let chosen = random.below(bases.len());
     let mut out = bases[chosen].clone();
     for _ in 0..1 + random.below(3) {
-        let reach = if random.below(2) == 0 {
-            out.len().min(48)
-        } else {
-            out.len()
-        };
+        let reach = if random.below(2) == 0 { out.len().min(48) } else { out.len() };
         let at = random.below(reach);
         match random.below(8) {
             0 if !out.is_empty() => out[at] ^= 1 << random.below(8),
             1 if !out.is_empty() => out[at] = random.pick(&[0, 1, 0x7f, 0x80, 0xfe, 0xff]),
             // A length field, either byte order.
             2 => {
-                let value = random.pick(&[
-                    0u32,
-                    1,
-                    0x7fff_ffff,
-                    0x8000_0000,
-                    u32::MAX,
-                    1 << 16,
-                    1 << 28,
-                ]);
-                let bytes = if random.below(2) == 0 {
-                    value.to_be_bytes()
-                } else {
-                    value.to_le_bytes()
-                };
+                let value = random.pick(&[0u32, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX, 1 << 16, 1 << 28]);
+                let bytes = if random.below(2) == 0 { value.to_be_bytes() } else { value.to_le_bytes() };
                 out.iter_mut().skip(at).zip(bytes).for_each(|(o, b)| *o = b);
             }
             3 => out.truncate(random.below(out.len() + 1)),
@@ -91,20 +75,11 @@ fn run(
     let mut accepted = 0;
     for k in 0..MUTANTS {
         let mutant = fix(mutate(&mut random, bases));
-        alloc::reset();
-        let result = parse(&mutant);
-        let peak = alloc::peak_since_reset();
-        assert!(
-            peak <= limit(&mutant),
-            "mutant {k} of {} bytes: {peak} bytes held",
-            mutant.len()
-        );
+        let (result, peak) = heap::peak_bytes(|| parse(&mutant));
+        assert!(peak <= limit(&mutant), "mutant {k} of {} bytes: {peak} bytes held", mutant.len());
         match result {
             Ok(()) => accepted += 1,
-            Err(error) => assert!(
-                error.contains("m.x") && error.contains("byte"),
-                "mutant {k}: {error}"
-            ),
+            Err(error) => assert!(error.contains("m.x") && error.contains("byte"), "mutant {k}: {error}"),
         }
     }
     accepted
@@ -117,11 +92,7 @@ fn idx_bases() -> Vec<Vec<u8>> {
         out.extend_from_slice(data);
         out
     };
-    vec![
-        file(&[3, 2, 2], &[7; 12]),
-        file(&[5], &[1, 2, 3, 4, 5]),
-        file(&[1, 2, 1, 2], &[9; 4]),
-    ]
+    vec![file(&[3, 2, 2], &[7; 12]), file(&[5], &[1, 2, 3, 4, 5]), file(&[1, 2, 1, 2], &[9; 4])]
 }
 
 fn parse_idx(bytes: &[u8]) -> Result<(), String> {
@@ -133,21 +104,14 @@ fn parse_idx(bytes: &[u8]) -> Result<(), String> {
 #[test]
 fn idx_plain() {
     let accepted = run(&idx_bases(), 1, |m| m, |m| 4096 + 4 * m.len(), parse_idx);
-    assert!(
-        accepted > 1000,
-        "{accepted}: the mutants are too wild to reach the end"
-    );
+    assert!(accepted > 1000, "{accepted}: the mutants are too wild to reach the end");
 }
 
 #[test]
 fn idx_gzip() {
     let gz = |bytes: &Vec<u8>| {
         let mut out = Vec::new();
-        std::io::copy(
-            &mut flate2::read::GzEncoder::new(&bytes[..], flate2::Compression::fast()),
-            &mut out,
-        )
-        .unwrap();
+        std::io::copy(&mut flate2::read::GzEncoder::new(&bytes[..], flate2::Compression::fast()), &mut out).unwrap();
         out
     };
     // Damage to the gzip stream itself ...
@@ -164,10 +128,7 @@ fn idx_gzip() {
 #[test]
 fn cifar_records() {
     let records = |labels: &[u8]| -> Vec<u8> {
-        labels
-            .iter()
-            .flat_map(|&l| std::iter::once(l).chain((1..cifar::RECORD_BYTES).map(|k| k as u8)))
-            .collect()
+        labels.iter().flat_map(|&l| std::iter::once(l).chain((1..cifar::RECORD_BYTES).map(|k| k as u8))).collect()
     };
     let parse = |bytes: &[u8]| {
         // The strict form must refuse all of these: none has the size of a batch.
@@ -224,36 +185,18 @@ fn fix_png(mutant: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn png_pictures() {
-    let accepted = run(
-        &picture_bases(ImageFormat::Png),
-        5,
-        fix_png,
-        picture_limit,
-        parse_picture,
-    );
+    let accepted = run(&picture_bases(ImageFormat::Png), 5, fix_png, picture_limit, parse_picture);
     assert!(accepted > 1000, "{accepted}");
 }
 
 #[test]
 fn jpeg_pictures() {
-    let accepted = run(
-        &picture_bases(ImageFormat::Jpeg),
-        6,
-        |m| m,
-        picture_limit,
-        parse_picture,
-    );
+    let accepted = run(&picture_bases(ImageFormat::Jpeg), 6, |m| m, picture_limit, parse_picture);
     assert!(accepted > 1000, "{accepted}");
 }
 
 #[test]
 fn webp_pictures() {
-    let accepted = run(
-        &picture_bases(ImageFormat::WebP),
-        7,
-        |m| m,
-        picture_limit,
-        parse_picture,
-    );
+    let accepted = run(&picture_bases(ImageFormat::WebP), 7, |m| m, picture_limit, parse_picture);
     assert!(accepted > 1000, "{accepted}");
 }

@@ -1,6 +1,4 @@
 //! Shared by the integration tests.
 
-pub mod backends;
-pub mod networks;
 pub mod samples;
 pub mod walk;

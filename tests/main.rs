@@ -1,6 +1,10 @@
-//! One integration test binary: a module per part.
+//! The integration tests of the workspace, in one binary: a module per part.
 
-mod alloc;
 mod data;
 mod data_mutants;
 mod fetch;
+mod golden;
+mod gradients;
+mod heap;
+mod recipe;
+mod runs;
