@@ -39,7 +39,11 @@ fn tensors(v: &Value) -> Vec<Tensor> {
 }
 
 fn sizes(v: &Value) -> Vec<usize> {
-    v.as_array().unwrap_or_else(|| panic!("a list, not {v}")).iter().map(|x| x.as_u64().expect("a size") as usize).collect()
+    v.as_array()
+        .unwrap_or_else(|| panic!("a list, not {v}"))
+        .iter()
+        .map(|x| x.as_u64().expect("a size") as usize)
+        .collect()
 }
 
 fn pair(v: &Value) -> [usize; 2] {
@@ -57,7 +61,8 @@ fn made_by_layer(t: &Tensor) -> bool {
 
 /// Builds one case; gives its outputs, the differentiated one first.
 fn build(g: &mut Graph, what: &str, args: &Value, x: &[NodeId]) -> OpResult<Vec<NodeId>> {
-    let window = || Window { kernel: pair(&args["kernel"]), stride: pair(&args["stride"]), padding: pair(&args["padding"]) };
+    let window =
+        || Window { kernel: pair(&args["kernel"]), stride: pair(&args["stride"]), padding: pair(&args["padding"]) };
     let axis = || args["axis"].as_u64().expect("axis") as usize;
     let name = || args["name"].as_str().expect("name");
     let yes = |key: &str| args[key].as_bool().expect("a boolean");
@@ -97,7 +102,9 @@ fn build(g: &mut Graph, what: &str, args: &Value, x: &[NodeId]) -> OpResult<Vec<
         "mean" => g.add(reduce(Reduction::Mean), x)?,
         "max_along" => g.add(reduce(Reduction::Max), x)?,
         "min_along" => g.add(reduce(Reduction::Min), x)?,
-        "variance" => g.variance(x[0], &sizes(&args["axes"]), args["correction"].as_u64().expect("correction") as usize)?,
+        "variance" => {
+            g.variance(x[0], &sizes(&args["axes"]), args["correction"].as_u64().expect("correction") as usize)?
+        }
         "argmax" => g.add(ArgMax { axis: axis() }, x)?,
         "matmul" => {
             g.add(Matmul { transpose_a: yes("transpose_a"), transpose_b: yes("transpose_b"), bias: false }, x)?
@@ -178,8 +185,7 @@ fn check(case: &Value, names: &mut BTreeSet<&'static str>) {
     let label = format!("{what} {}", case["args"]);
     let inputs = tensors(&case["inputs"]);
     let mut g = Graph::new();
-    let x: Vec<NodeId> =
-        inputs.iter().filter(|t| !made_by_layer(t)).map(|t| g.feed(&t.name, t.ty.clone())).collect();
+    let x: Vec<NodeId> = inputs.iter().filter(|t| !made_by_layer(t)).map(|t| g.feed(&t.name, t.ty.clone())).collect();
     let built = build(&mut g, what, &case["args"], &x).unwrap_or_else(|e| panic!("{label}: {e}"));
     let grads = case["grads"].as_object().expect("grads");
     let wrt: Vec<NodeId> = grads.keys().map(|n| g.find(n).unwrap_or_else(|| panic!("{label}: no {n}"))).collect();
@@ -284,4 +290,15 @@ fn ops_agree_with_pytorch_and_every_op_has_a_golden() {
     let missing: BTreeSet<&str> =
         tests::samples::all().iter().map(|s| s.op.name()).filter(|n| !names.contains(n)).collect();
     assert!(missing.is_empty(), "no golden uses {missing:?}");
+}
+
+#[test]
+fn is_finite_knows_infinities_and_nan() {
+    // JSON has no words for these, so they are not among the goldens.
+    let mut g = Graph::new();
+    let x = g.feed("x", TensorType::f32([4]));
+    let y = g.unary(Unary::IsFinite, x).expect("one input");
+    let mut walk = Walk::new(&g);
+    walk.set(x, vec![f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e38]);
+    assert_eq!(walk.get(y), [0.0, 0.0, 0.0, 1.0]);
 }

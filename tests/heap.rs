@@ -36,7 +36,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize);
+        // The old and the new block may exist together while the bytes are copied.
+        count(size as isize);
+        count(-(layout.size() as isize));
         unsafe { System.realloc(at, layout, size) }
     }
 }

@@ -1,5 +1,8 @@
-//! The integration tests of the workspace, in one binary.
+//! The integration tests of the workspace, in one binary: a module per part.
 
+mod data;
+mod data_mutants;
+mod fetch;
 mod golden;
 mod gradients;
 mod heap;

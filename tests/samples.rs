@@ -18,8 +18,8 @@ pub fn fill(ty: &TensorType, fill: &Fill, input: usize) -> Vec<f64> {
             .map(|i| {
                 let steps = ((lo + (hi - lo) * random(i)) / GRID).floor();
                 let v = steps * GRID + 0.001 * (1 + input % 3) as f64;
-                // Away from 0, where many functions have a kink.
-                let v = if v.abs() < 0.05 { v + 0.06f64.min(hi - 0.05) } else { v };
+                // Away from 0, where many functions have a kink; by whole steps, to stay on the grid.
+                let v = if v.abs() < 0.05 { v + (13.0 * GRID).copysign(v) } else { v };
                 f64::from(v as f32)
             })
             .collect(),

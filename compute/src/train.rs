@@ -382,8 +382,7 @@ impl Trainer {
     /// The gradients of the parameters at the present weights on the first batch of the present
     /// epoch: for histograms and for the reader. The program is built once.
     pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {
-        let names: Vec<String> =
-            self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
+        let names: Vec<String> = self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
         let program = match self.gradients {
             Some(id) => id,
             None => {

@@ -105,38 +105,54 @@ fn a_run_killed_before_its_first_checkpoint_starts_anew() {
     assert_eq!(run.sync_logs().unwrap(), empty);
 }
 
-/// Fills the disk after every possible number of bytes and name changes in turn.
+/// Bytes and name changes of the second save of a run, the links for people included.
+fn needed_for_a_save() -> u64 {
+    const PLENTY: u64 = 1 << 30;
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = new_run(folder.path());
+    run.save(&checkpoint(3), true).unwrap();
+    run.pretend_free_bytes(Some(PLENTY));
+    run.save(&checkpoint(6), true).unwrap();
+    PLENTY - run.pretend_free_bytes(None).unwrap()
+}
+
+/// Lets the disk be full at every change of a name, and at many bytes between them.
 #[test]
 fn a_full_disk_loses_nothing_wherever_it_strikes() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("run");
     let mut run = new_run(folder.path());
     run.save(&checkpoint(3), true).unwrap();
-    let before = names(&root.join("checkpoints"));
-    let (mut free, mut failures) = (0, 0);
-    loop {
+    let mut before = names(&root.join("checkpoints"));
+    let needed = needed_for_a_save();
+    // One by one: the beginning, the names before the pointer (a line of 76 bytes), the end.
+    let mut points: Vec<u64> = (0..12).chain(needed - 100..needed - 76).collect();
+    points.extend((12..needed - 100).step_by(needed as usize / 50));
+    points.extend(needed - 12..needed);
+    let (mut kept, mut moved) = (0, 0);
+    for &free in &points {
         run.pretend_free_bytes(Some(free));
-        let saved = run.save(&checkpoint(6), true);
+        let text = run.save(&checkpoint(6), true).unwrap_err().to_string();
         run.pretend_free_bytes(None);
-        let Err(e) = saved else { break };
-        failures += 1;
-        let text = e.to_string();
         assert!(text.contains("Nothing is lost") && text.contains("run/"), "{text}");
         let found = run.load_current().unwrap().unwrap();
         let step = found.cursor.step;
-        assert!(step == 3 || step == 6);
-        assert_eq!(found.weights, weights(step));
+        assert_eq!(found.weights, weights(step), "{free} of {needed} bytes");
         assert_eq!(run.view().load_best().unwrap().unwrap(), weights(step));
         if step == 3 {
-            assert_eq!(names(&root.join("checkpoints")), before, "after {free} bytes");
+            kept += 1;
+            assert_eq!(names(&root.join("checkpoints")), before, "{free} of {needed} bytes");
         } else {
-            // The pointer had moved: the checkpoint is there, only links for people are late.
-            break;
+            // The pointer had moved: the new checkpoint is whole, links for people are late.
+            moved += 1;
+            run.save(&checkpoint(3), true).unwrap();
+            before = names(&root.join("checkpoints"));
+            assert_eq!(before.len(), 3, "{before:?}");
         }
-        // Through the small files and name changes one by one, through the tensors in leaps.
-        free += if free % 997 < 12 { 1 } else { 83 };
     }
-    assert!(failures > 200, "{failures}");
+    assert_eq!(kept + moved, points.len());
+    assert!(kept > 80 && moved == 4, "{kept} {moved}: two links of two name changes each");
+    run.save(&checkpoint(6), true).unwrap();
     run.save(&checkpoint(7), false).unwrap();
     assert_eq!(run.load_current().unwrap().unwrap().weights, weights(7));
     assert_eq!(run.view().load_best().unwrap().unwrap(), weights(6));

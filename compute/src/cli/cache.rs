@@ -18,12 +18,7 @@ pub const VARIABLE: &str = "CHAINRULE_CACHE";
 pub fn folder() -> Option<PathBuf> {
     match std::env::var_os(VARIABLE) {
         Some(path) if !path.is_empty() => Some(PathBuf::from(path)),
-        _ => Some(
-            etcetera::choose_base_strategy()
-                .ok()?
-                .cache_dir()
-                .join("chainrule"),
-        ),
+        _ => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("chainrule")),
     }
 }
 
@@ -42,10 +37,7 @@ impl Work {
         fs::create_dir_all(&parent)?;
         remove_leftovers(&parent)?;
         loop {
-            let lock_file = tempfile::Builder::new()
-                .prefix("")
-                .suffix(".lock")
-                .tempfile_in(&parent)?;
+            let lock_file = tempfile::Builder::new().prefix("").suffix(".lock").tempfile_in(&parent)?;
             let (lock, lock_path) = lock_file.keep().map_err(|e| e.error)?;
             // A sweep of another process may have taken or removed the fresh file: try another name.
             // Where the file system has no locks nobody sweeps either, so go on without.
@@ -54,11 +46,7 @@ impl Work {
             }
             let path = lock_path.with_extension("dir");
             fs::create_dir(&path)?;
-            return Ok(Work {
-                path,
-                lock_path,
-                _lock: lock,
-            });
+            return Ok(Work { path, lock_path, _lock: lock });
         }
     }
 
@@ -92,11 +80,7 @@ fn remove_leftovers(parent: &Path) -> io::Result<()> {
 
 /// Forces a folder's entries to disk. Windows cannot open folders and orders renames itself.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(windows) {
-        Ok(())
-    } else {
-        File::open(path)?.sync_all()
-    }
+    if cfg!(windows) { Ok(()) } else { File::open(path)?.sync_all() }
 }
 
 #[cfg(test)]

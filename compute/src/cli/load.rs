@@ -15,14 +15,7 @@ use super::cache;
 use crate::data::{DataError, Dataset, Images, assemble, cifar, folder, idx, picture, sample};
 
 /// The data sets a recipe can name.
-pub const SETS: [&str; 6] = [
-    "cifar10",
-    "fashion-sample",
-    "blood-cells",
-    "mnist",
-    "fashion-mnist",
-    "folder",
-];
+pub const SETS: [&str; 6] = ["cifar10", "fashion-sample", "blood-cells", "mnist", "fashion-mnist", "folder"];
 
 /// The folder of CIFAR-10 inside the cache (and inside the official archive).
 pub const CIFAR_FOLDER: &str = "cifar-10-batches-bin";
@@ -54,11 +47,7 @@ pub fn load(spec: &DataSpec) -> Result<Dataset, DataError> {
 pub fn load_with(spec: &DataSpec, remark: &mut dyn FnMut(String)) -> Result<Dataset, DataError> {
     if spec.limit == Some(0) {
         let problem = "0 images leave nothing to train on".into();
-        return Err(DataError::Option {
-            option: "limit",
-            problem,
-            advice: "give 1 or more, or leave it out",
-        });
+        return Err(DataError::Option { option: "limit", problem, advice: "give 1 or more, or leave it out" });
     }
     let mut set = match spec.set.as_str() {
         "fashion-sample" => sample::fashion_sample()?,
@@ -76,39 +65,25 @@ pub fn load_with(spec: &DataSpec, remark: &mut dyn FnMut(String)) -> Result<Data
 }
 
 fn unknown(set: &str) -> DataError {
-    let nearest = SETS
-        .iter()
-        .map(|s| (strsim::damerau_levenshtein(set, s), s))
-        .min();
+    let nearest = SETS.iter().map(|s| (strsim::damerau_levenshtein(set, s), s)).min();
     let hint = match nearest {
         Some((distance, name)) if distance <= 4 => format!(" (did you mean `{name}`?)"),
         _ => String::new(),
     };
-    DataError::UnknownSet {
-        set: set.into(),
-        hint,
-        known: SETS.join(", "),
-    }
+    DataError::UnknownSet { set: set.into(), hint, known: SETS.join(", ") }
 }
 
 /// `data.root`, else the set's folder in the cache.
 fn places(spec: &DataSpec, in_cache: &str) -> Vec<PathBuf> {
     match &spec.root {
         Some(root) => vec![root.clone(), root.join(in_cache)],
-        None => cache::folder()
-            .map(|c| c.join(in_cache))
-            .into_iter()
-            .collect(),
+        None => cache::folder().map(|c| c.join(in_cache)).into_iter().collect(),
     }
 }
 
 fn show(places: &[PathBuf]) -> String {
     let shown: Vec<String> = places.iter().map(|p| p.display().to_string()).collect();
-    if shown.is_empty() {
-        format!("no cache folder: set {}", cache::VARIABLE)
-    } else {
-        shown.join(", ")
-    }
+    if shown.is_empty() { format!("no cache folder: set {}", cache::VARIABLE) } else { shown.join(", ") }
 }
 
 fn cifar10(spec: &DataSpec) -> Result<Dataset, DataError> {
@@ -122,27 +97,17 @@ fn cifar10(spec: &DataSpec) -> Result<Dataset, DataError> {
     };
     let read = |file: &str| {
         let path = folder.join(file);
-        let bytes = read_bounded(
-            &path,
-            (cifar::BATCH_RECORDS * cifar::RECORD_BYTES) as u64 + 1,
-        )?;
+        let bytes = read_bounded(&path, (cifar::BATCH_RECORDS * cifar::RECORD_BYTES) as u64 + 1)?;
         cifar::parse_batch(&path.display().to_string(), &bytes)
     };
     // Only the batches that the limit asks for.
-    let batches = spec
-        .limit
-        .map_or(5, |n| n.div_ceil(cifar::BATCH_RECORDS).min(5));
+    let batches = spec.limit.map_or(5, |n| n.div_ceil(cifar::BATCH_RECORDS).min(5));
     let mut train = read(cifar::FILES[0])?;
     for file in &cifar::FILES[1..batches] {
         train.append(&read(file)?);
     }
     let classes = cifar::CLASSES.map(String::from).to_vec();
-    Ok(Dataset {
-        name: "cifar10".into(),
-        classes,
-        train,
-        test: read(cifar::FILES[5])?,
-    })
+    Ok(Dataset { name: "cifar10".into(), classes, train, test: read(cifar::FILES[5])? })
 }
 
 /// The four IDX files of MNIST or Fashion-MNIST.
@@ -152,18 +117,9 @@ fn digits(spec: &DataSpec, classes: Vec<String>) -> Result<Dataset, DataError> {
     if fashion && spec.root.is_none() {
         places.push(FASHION_DEBIAN.into());
     }
-    let Some(folder) = places
-        .iter()
-        .find(|p| idx_file(p, "train-images", 3).is_some())
-    else {
-        let debian = if fashion {
-            "on Debian or Ubuntu: `apt install dataset-fashion-mnist`; or "
-        } else {
-            ""
-        };
-        let first = places
-            .first()
-            .map_or_else(|| "a folder".into(), |p| p.display().to_string());
+    let Some(folder) = places.iter().find(|p| idx_file(p, "train-images", 3).is_some()) else {
+        let debian = if fashion { "on Debian or Ubuntu: `apt install dataset-fashion-mnist`; or " } else { "" };
+        let first = places.first().map_or_else(|| "a folder".into(), |p| p.display().to_string());
         return Err(DataError::Missing {
             set: spec.set.clone(),
             looked: show(&places),
@@ -178,19 +134,14 @@ fn digits(spec: &DataSpec, classes: Vec<String>) -> Result<Dataset, DataError> {
             let path = idx_file(folder, &stem, rank).ok_or_else(|| DataError::Missing {
                 set: spec.set.clone(),
                 looked: folder.display().to_string(),
-                advice: format!("the file {stem}-idx{rank}-ubyte (plain or .gz) is not there: put it beside the others"),
+                advice: format!(
+                    "the file {stem}-idx{rank}-ubyte (plain or .gz) is not there: put it beside the others"
+                ),
             })?;
-            Ok((
-                path.display().to_string(),
-                read_bounded(&path, MAX_IDX_BYTES)?,
-            ))
+            Ok((path.display().to_string(), read_bounded(&path, MAX_IDX_BYTES)?))
         };
         let (images, labels) = (read("images", 3)?, read("labels", 1)?);
-        idx::images(
-            (&images.0, &images.1),
-            (&labels.0, &labels.1),
-            classes.len(),
-        )
+        idx::images((&images.0, &images.1), (&labels.0, &labels.1), classes.len())
     };
     let (train, test) = (part("train")?, part("t10k")?);
     if (train.height, train.width) != (test.height, test.width) {
@@ -203,21 +154,14 @@ fn digits(spec: &DataSpec, classes: Vec<String>) -> Result<Dataset, DataError> {
             advice: "use the files of one data set",
         });
     }
-    Ok(Dataset {
-        name: spec.set.clone(),
-        classes,
-        train,
-        test,
-    })
+    Ok(Dataset { name: spec.set.clone(), classes, train, test })
 }
 
 /// Both spellings of the names that are in use, plain or gzip.
 fn idx_file(folder: &Path, stem: &str, rank: usize) -> Option<PathBuf> {
     ["-", "."]
         .iter()
-        .flat_map(|dash| {
-            ["", ".gz"].map(|end| folder.join(format!("{stem}{dash}idx{rank}-ubyte{end}")))
-        })
+        .flat_map(|dash| ["", ".gz"].map(|end| folder.join(format!("{stem}{dash}idx{rank}-ubyte{end}"))))
         .find(|path| path.is_file())
 }
 
@@ -232,10 +176,7 @@ fn pictures(spec: &DataSpec, remark: &mut dyn FnMut(String)) -> Result<Dataset, 
     list(root, "", 0, &mut folders, &mut files)?;
     let mut layout = folder::layout(&shown, &folders, &files)?;
     if layout.skipped > 0 {
-        remark(format!(
-            "{shown}: skipped {} files that are hidden or no PNG, JPEG or WebP",
-            layout.skipped
-        ));
+        remark(format!("{shown}: skipped {} files that are hidden or no PNG, JPEG or WebP", layout.skipped));
     }
     if let Some(limit) = spec.limit {
         layout.train.truncate(limit);
@@ -245,10 +186,7 @@ fn pictures(spec: &DataSpec, remark: &mut dyn FnMut(String)) -> Result<Dataset, 
     for chunk in all.chunks(DECODE_CHUNK) {
         let decode = |(_, file): &&(u32, String)| {
             let path = root.join(file);
-            picture::decode(
-                &path.display().to_string(),
-                &read_bounded(&path, MAX_PICTURE_BYTES)?,
-            )
+            picture::decode(&path.display().to_string(), &read_bounded(&path, MAX_PICTURE_BYTES)?)
         };
         let decoded: Vec<Result<picture::Rgb, DataError>> = chunk.par_iter().map(decode).collect();
         for ((label, file), picture) in chunk.iter().zip(decoded) {
@@ -256,12 +194,7 @@ fn pictures(spec: &DataSpec, remark: &mut dyn FnMut(String)) -> Result<Dataset, 
         }
     }
     let (train, test) = set.finish(&shown, layout.train.len())?;
-    Ok(Dataset {
-        name: "folder".into(),
-        classes: layout.classes,
-        train,
-        test,
-    })
+    Ok(Dataset { name: "folder".into(), classes: layout.classes, train, test })
 }
 
 /// Collects relative paths of folders and files, sorted, at most `train/class/file` deep.
@@ -277,23 +210,16 @@ fn list(
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        let name = entry
-            .file_name()
-            .into_string()
-            .map_err(|name| DataError::Layout {
-                root: path.display().to_string(),
-                problem: format!("the name {name:?} is not UTF-8"),
-                advice: "rename it",
-            })?;
+        let name = entry.file_name().into_string().map_err(|name| DataError::Layout {
+            root: path.display().to_string(),
+            problem: format!("the name {name:?} is not UTF-8"),
+            advice: "rename it",
+        })?;
         entries.push(name);
     }
     entries.sort();
     for name in entries {
-        let below = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}/{name}")
-        };
+        let below = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
         // Follows links, so that a folder of links works too.
         if root.join(&below).is_dir() {
             if depth < 2 && !below.rsplit('/').next().is_some_and(|n| n.starts_with('.')) {
@@ -315,9 +241,7 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
     let found = file.metadata().map_err(failed)?.len();
     let mut bytes = Vec::new();
     if found <= limit {
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
     if found > limit || bytes.len() as u64 > limit {
         return Err(DataError::TooLarge {
@@ -333,9 +257,5 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, DataError> {
 }
 
 fn io_error(path: &Path, action: &'static str, error: &std::io::Error) -> DataError {
-    DataError::Io {
-        path: path.display().to_string(),
-        action,
-        reason: error.to_string(),
-    }
+    DataError::Io { path: path.display().to_string(), action, reason: error.to_string() }
 }

@@ -179,9 +179,10 @@ impl RunDir {
         self.view.load_current()
     }
 
-    /// From here on behave like a disk with `bytes` free (`None`: the real one). For tests.
-    pub fn pretend_free_bytes(&mut self, bytes: Option<u64>) {
-        self.disk.left = bytes;
+    /// From here on behave like a disk with `bytes` free (`None`: the real one); gives back what
+    /// was left of the last such number. For tests.
+    pub fn pretend_free_bytes(&mut self, bytes: Option<u64>) -> Option<u64> {
+        std::mem::replace(&mut self.disk.left, bytes)
     }
 
     /// Appends one JSON object to `metrics.jsonl`; the line end is added.

@@ -15,23 +15,22 @@ use crate::data::cifar;
 /// Connections tried in one run while each still brings bytes.
 const ATTEMPTS: usize = 5;
 
-/// Downloads, checks and unpacks into `stage`. Returns the archive, no longer needed once the
-/// data set is in place.
-pub(super) fn fetch(
-    options: &FetchOptions,
-    work: &Work,
-    stage: &Path,
-) -> Result<PathBuf, FetchError> {
+/// Downloads, checks and unpacks into `stage`.
+pub(super) fn fetch(options: &FetchOptions, work: &Work, stage: &Path) -> Result<(), FetchError> {
     let mut part = Part::open(options, work)?;
-    part.fill(options)?;
+    if let Err(error) = part.fill(options) {
+        if part.len()? == 0 {
+            part.discard();
+        }
+        return Err(error);
+    }
     if let Err(error) = part.check(options) {
         if !matches!(error, FetchError::Cancelled) {
             part.discard();
         }
         return Err(error);
     }
-    part.unpack(options, stage)?;
-    Ok(part.path)
+    part.unpack(options, stage)
 }
 
 /// The archive so far. In `downloads/`, so that a later run goes on; when another fetch is writing
@@ -43,27 +42,14 @@ struct Part {
 
 impl Part {
     fn open(options: &FetchOptions, work: &Work) -> Result<Part, FetchError> {
-        let shared = options
-            .cache
-            .join("downloads")
-            .join(format!("{ARCHIVE}.part"));
+        let shared = options.cache.join("downloads").join(format!("{ARCHIVE}.part"));
         let open = |path: PathBuf| {
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path);
-            file.map_err(io(&path, "open"))
-                .map(|file| Part { path, file })
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            file.map_err(io(&path, "open")).map(|file| Part { path, file })
         };
         let part = open(shared)?;
         // The lock ends with the file handle, so also with a killed process.
-        if part.file.try_lock().is_ok() {
-            Ok(part)
-        } else {
-            open(work.path().join(ARCHIVE))
-        }
+        if part.file.try_lock().is_ok() { Ok(part) } else { open(work.path().join(ARCHIVE)) }
     }
 
     fn len(&self) -> Result<u64, FetchError> {
@@ -88,18 +74,13 @@ impl Part {
                 Ok(true) => break,
                 // The server refused the range: once more, from the start.
                 Ok(false) if attempt < ATTEMPTS => self.restart()?,
-                Err(error @ FetchError::Transfer { .. })
-                    if attempt < ATTEMPTS && self.len()? > before =>
-                {
+                Err(error @ FetchError::Transfer { .. }) if attempt < ATTEMPTS && self.len()? > before => {
                     options.progress.say(&format!("{error}; going on"));
                 }
                 Err(error) => return Err(error),
                 Ok(false) => {
                     let reason = "the server does not answer range requests properly".into();
-                    return Err(FetchError::Unreachable {
-                        url: url(options),
-                        reason,
-                    });
+                    return Err(FetchError::Unreachable { url: url(options), reason });
                 }
             }
         }
@@ -127,15 +108,10 @@ impl Part {
             206 if starts_at(&response, have) => {}
             206 | 416 => return Ok(false),
             status => {
-                return Err(FetchError::Unreachable {
-                    url,
-                    reason: format!("HTTP status {status}"),
-                });
+                return Err(FetchError::Unreachable { url, reason: format!("HTTP status {status}") });
             }
         }
-        self.file
-            .seek(SeekFrom::Start(have))
-            .map_err(io(&self.path, "write"))?;
+        self.file.seek(SeekFrom::Start(have)).map_err(io(&self.path, "write"))?;
         let mut meter = options.progress.start("downloading CIFAR-10", total);
         meter.advance(have);
         // One byte more than wanted shows a file that is too long.
@@ -143,19 +119,12 @@ impl Part {
         let mut buffer = vec![0; 1 << 16];
         loop {
             options.checkpoint()?;
-            let broken = |at, reason: String| FetchError::Transfer {
-                url: url.clone(),
-                at,
-                total,
-                reason,
-            };
+            let broken = |at, reason: String| FetchError::Transfer { url: url.clone(), at, total, reason };
             match body.read(&mut buffer) {
                 Ok(0) if have < total => return Err(broken(have, "the server ended early".into())),
                 Ok(0) => return Ok(true),
                 Ok(n) => {
-                    self.file
-                        .write_all(buffer.get(..n).unwrap_or_default())
-                        .map_err(io(&self.path, "write"))?;
+                    self.file.write_all(buffer.get(..n).unwrap_or_default()).map_err(io(&self.path, "write"))?;
                     have += n as u64;
                     meter.advance(n as u64);
                 }
@@ -175,25 +144,12 @@ impl Part {
             Ok(())
         })?;
         let sums = [
-            (
-                "MD5",
-                install::hex(&md5.finalize()),
-                &options.pins.archive_md5,
-            ),
-            (
-                "SHA-256",
-                install::hex(&sha256.finalize()),
-                &options.pins.archive_sha256,
-            ),
+            ("MD5", install::hex(&md5.finalize()), &options.pins.archive_md5),
+            ("SHA-256", install::hex(&sha256.finalize()), &options.pins.archive_sha256),
         ];
         for (kind, found, expected) in sums {
             if found != *expected {
-                return Err(FetchError::Checksum {
-                    file: ARCHIVE.into(),
-                    kind,
-                    found,
-                    expected: expected.clone(),
-                });
+                return Err(FetchError::Checksum { file: ARCHIVE.into(), kind, found, expected: expected.clone() });
             }
         }
         Ok(())
@@ -201,35 +157,23 @@ impl Part {
 
     /// Takes the six files out of the archive, by their names only: no path of the archive is used.
     fn unpack(&mut self, options: &FetchOptions, stage: &Path) -> Result<(), FetchError> {
-        let bad = |offset, problem: String| FetchError::Archive {
-            file: ARCHIVE.into(),
-            offset,
-            problem,
-        };
+        let bad = |offset, problem: String| FetchError::Archive { file: ARCHIVE.into(), offset, problem };
         let unreadable = |error: std::io::Error| bad(0, format!("cannot unpack: {error}"));
         fs::create_dir_all(stage).map_err(io(stage, "create"))?;
         self.file.rewind().map_err(io(&self.path, "read"))?;
-        let mut meter = options
-            .progress
-            .start("unpacking", options.pins.file_bytes() * 6);
-        let mut archive =
-            tar::Archive::new(flate2::bufread::GzDecoder::new(BufReader::new(&self.file)));
+        let mut meter = options.progress.start("unpacking", options.pins.file_bytes() * 6);
+        let mut archive = tar::Archive::new(flate2::bufread::GzDecoder::new(BufReader::new(&self.file)));
         let mut found = Vec::new();
         for entry in archive.entries().map_err(unreadable)? {
             let mut entry = entry.map_err(unreadable)?;
             let path = entry.path().map_err(unreadable)?.into_owned();
-            let name = cifar::FILES
-                .iter()
-                .find(|f| path.file_name().is_some_and(|n| n == **f));
+            let name = cifar::FILES.iter().find(|f| path.file_name().is_some_and(|n| n == **f));
             let (Some(name), true) = (name, entry.header().entry_type().is_file()) else {
                 continue;
             };
             if entry.size() != options.pins.file_bytes() || found.contains(&name) {
                 let expected = options.pins.file_bytes();
-                let problem = format!(
-                    "{name} has {} bytes, expected {expected} and once",
-                    entry.size()
-                );
+                let problem = format!("{name} has {} bytes, expected {expected} and once", entry.size());
                 return Err(bad(entry.raw_header_position(), problem));
             }
             install::write_file(options, &stage.join(name), &mut entry, |n| meter.advance(n))?;
@@ -246,11 +190,7 @@ fn url(options: &FetchOptions) -> String {
     format!("{}/{ARCHIVE}", options.base_url.trim_end_matches('/'))
 }
 
-fn request(
-    options: &FetchOptions,
-    url: &str,
-    from: u64,
-) -> Result<Response<ureq::Body>, FetchError> {
+fn request(options: &FetchOptions, url: &str, from: u64) -> Result<Response<ureq::Body>, FetchError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(options.connect_timeout))
         .timeout_recv_response(Some(options.read_timeout))
@@ -263,17 +203,11 @@ fn request(
     if from > 0 {
         request = request.header(header::RANGE, format!("bytes={from}-"));
     }
-    request.call().map_err(|error| FetchError::Unreachable {
-        url: url.into(),
-        reason: error.to_string(),
-    })
+    request.call().map_err(|error| FetchError::Unreachable { url: url.into(), reason: error.to_string() })
 }
 
 /// Whether `Content-Range: bytes FROM-...` answers what was asked.
 fn starts_at(response: &Response<ureq::Body>, from: u64) -> bool {
-    let range = response
-        .headers()
-        .get(header::CONTENT_RANGE)
-        .and_then(|v| v.to_str().ok());
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
     range.is_some_and(|v| v.trim().starts_with(&format!("bytes {from}-")))
 }

@@ -62,9 +62,7 @@ pub(super) fn write_file(
 
 /// Checks size and SHA-256 of the six files in `folder`.
 pub(super) fn verify(options: &FetchOptions, folder: &Path) -> Result<(), FetchError> {
-    let mut meter = options
-        .progress
-        .start("verifying", options.pins.file_bytes() * 6);
+    let mut meter = options.progress.start("verifying", options.pins.file_bytes() * 6);
     for (name, expected) in cifar::FILES.iter().zip(&options.pins.files) {
         let path = folder.join(name);
         let length = fs::metadata(&path).map_err(io(&path, "read"))?.len();
@@ -75,12 +73,7 @@ pub(super) fn verify(options: &FetchOptions, folder: &Path) -> Result<(), FetchE
         };
         if found != *expected {
             let file = path.display().to_string();
-            return Err(FetchError::Checksum {
-                file,
-                kind: "SHA-256",
-                found,
-                expected: expected.clone(),
-            });
+            return Err(FetchError::Checksum { file, kind: "SHA-256", found, expected: expected.clone() });
         }
         meter.advance(length);
     }
@@ -89,12 +82,7 @@ pub(super) fn verify(options: &FetchOptions, folder: &Path) -> Result<(), FetchE
 
 /// Moves the verified `stage` to `target` in one rename. A damaged folder that stands there is
 /// moved out of the way; an intact one (of a fetch that ran at the same time) is kept.
-pub(super) fn put_in_place(
-    options: &FetchOptions,
-    work: &Work,
-    stage: &Path,
-    target: &Path,
-) -> Result<(), FetchError> {
+pub(super) fn put_in_place(options: &FetchOptions, work: &Work, stage: &Path, target: &Path) -> Result<(), FetchError> {
     cache::sync_folder(stage).map_err(io(stage, "write"))?;
     for attempt in 0..8 {
         if target.exists() {
@@ -103,10 +91,7 @@ pub(super) fn put_in_place(
                 Err(FetchError::Cancelled) => return Err(FetchError::Cancelled),
                 // Goes away with the work folder. Another fetch may be quicker: then there is
                 // nothing to move any more.
-                Err(_) => drop(fs::rename(
-                    target,
-                    work.path().join(format!("damaged-{attempt}")),
-                )),
+                Err(_) => drop(fs::rename(target, work.path().join(format!("damaged-{attempt}")))),
             }
         }
         match fs::rename(stage, target) {
@@ -117,7 +102,5 @@ pub(super) fn put_in_place(
             Err(error) => return Err(io(target, "put in place")(error)),
         }
     }
-    Err(io(target, "replace")(std::io::Error::other(
-        "other programs keep writing there",
-    )))
+    Err(io(target, "replace")(std::io::Error::other("other programs keep writing there")))
 }

@@ -27,11 +27,7 @@ impl Progress {
     /// Starts a step of `total_bytes`; 0 means unknown.
     pub(super) fn start(self, label: &str, total_bytes: u64) -> Meter {
         let bar = (self == Progress::Auto && std::io::stderr().is_terminal()).then(|| {
-            let bar = if total_bytes > 0 {
-                ProgressBar::new(total_bytes)
-            } else {
-                ProgressBar::new_spinner()
-            };
+            let bar = if total_bytes > 0 { ProgressBar::new(total_bytes) } else { ProgressBar::new_spinner() };
             let template = if total_bytes > 0 {
                 "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}"
             } else {
@@ -45,14 +41,7 @@ impl Progress {
             bar
         });
         let lines = self != Progress::Quiet && bar.is_none();
-        Meter {
-            bar,
-            lines,
-            label: label.into(),
-            done: 0,
-            total: total_bytes,
-            last: Instant::now(),
-        }
+        Meter { bar, lines, label: label.into(), done: 0, total: total_bytes, last: Instant::now() }
     }
 }
 
@@ -71,23 +60,14 @@ impl Meter {
     pub(super) fn advance(&mut self, bytes: u64) {
         self.done += bytes;
         if let Some(bar) = &self.bar {
-            if self.total > 0 {
-                bar.set_position(self.done)
-            } else {
-                bar.tick()
-            }
+            if self.total > 0 { bar.set_position(self.done) } else { bar.tick() }
         }
         if self.lines && self.last.elapsed() >= LINE_EVERY {
             self.last = Instant::now();
             let megabytes = |n: u64| n as f64 / 1e6;
             match self.total {
                 0 => eprintln!("{} ...", self.label),
-                total => eprintln!(
-                    "{} {:.0} of {:.0} MB",
-                    self.label,
-                    megabytes(self.done),
-                    megabytes(total)
-                ),
+                total => eprintln!("{} {:.0} of {:.0} MB", self.label, megabytes(self.done), megabytes(total)),
             }
         }
     }

