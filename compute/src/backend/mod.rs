@@ -5,6 +5,8 @@
 //! training step and an evaluation read the same weights. A program is a plan made ready; running
 //! it replays prebuilt work and allocates nothing.
 
+pub mod gpu;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
