@@ -6,5 +6,7 @@ mod fetch;
 mod golden;
 mod gradients;
 mod heap;
+mod kernels;
 mod recipe;
 mod runs;
+mod shaders;
