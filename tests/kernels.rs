@@ -64,7 +64,7 @@ fn compare(s: &Sample, got: &[f64], inputs: &[Vec<f64>]) -> Result<(), String> {
         let flat = if count == got.len() { k } else { k * (got.len() - 1) / (count - 1) };
         let want = tolerance::at(&cell, &ty.shape, flat, &given)?;
         let terms = match s.tolerance {
-            Tolerance::Reduction(_) => tolerance::at(&absolute, &ty.shape, flat, &given)?,
+            Tolerance::Reduction(_) | Tolerance::Rounded => tolerance::at(&absolute, &ty.shape, flat, &given)?,
             _ => 0.0,
         };
         tolerance::check(s.tolerance, got[flat], want, terms).map_err(|e| format!("element {flat}: {e}"))?;

@@ -6,7 +6,7 @@
 //! workgroup-tiled `gemm_tiled`, or small register tiles when a side is narrow. Sums longer than
 //! [`SPAN`], and products with too few tiles to fill a device, are split along k.
 
-use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, label};
+use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read, fold_groups, function};
@@ -33,6 +33,10 @@ struct Product {
     k: usize,
     /// Whether A and B are computed where they are read.
     computed: [bool; 2],
+    /// Loop turns of one read of A or B.
+    turns: u64,
+    /// Whether both are read in whole vec4s.
+    vectors: bool,
 }
 
 /// Tiles and split of a product.
@@ -43,6 +47,8 @@ struct Shape {
     blocks: [usize; 2],
     splits: usize,
     span: usize,
+    /// Loop turns of an invocation.
+    turns: u64,
 }
 
 impl Product {
@@ -55,7 +61,7 @@ impl Product {
                 (_, true, _) => 1,
                 (true, _, true) => 8,
                 (false, _, true) => 4,
-                (true, ..) if size >= 256 && other >= 256 => 8,
+                (true, ..) if self.vectors && size >= 256 && other >= 256 => 8,
                 (true, ..) if size >= 48 => 4,
                 _ => 2,
             };
@@ -77,9 +83,13 @@ impl Product {
         let wanted = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
         let bytes = (self.batch * self.m * self.n * 4).max(1);
         let room = (class.max_buffer_bytes / bytes).max(1);
-        let splits = wanted.max(self.k.div_ceil(SPAN)).min(room).max(1);
+        // A block of a computed operand is a loop of 16 with the operand's own loops inside.
+        let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
+        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(32, SPAN as u64) as usize } else { SPAN };
+        let splits = wanted.max(self.k.div_ceil(most / 32 * 32)).min(room).max(1);
         let span = self.k.div_ceil(splits).next_multiple_of(32);
-        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span }
+        let turns = (span as u64 / 4).saturating_mul(each);
+        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span, turns }
     }
 
     /// The dispatches, given a shader with its sizes and accessors set.
@@ -118,7 +128,7 @@ impl Product {
             let (text, bound) = a.bindings(None, vectors)?;
             let text = format!("{text}@group(0) @binding({}) var<storage, read> parts: array<f32>;\n", bound.len());
             let code = shader.bindings(&text).finish();
-            return Ok(vec![Dispatch { label: name, code, entry, groups, bound, scratch_bytes: 0 }]);
+            return Ok(vec![Dispatch { label: name, code, entry, groups, bound, scratch_bytes: 0, turns: s.turns }]);
         }
         let elements = self.batch * self.m * self.n;
         let scratch_bytes = elements * s.splits * 4;
@@ -135,6 +145,7 @@ impl Product {
             groups,
             bound: all.iter().filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x))).copied().collect(),
             scratch_bytes,
+            turns: s.turns,
         };
         let (text, all) = a.bindings(Some(false), vectors)?;
         let used = |b: &&Bound| {
@@ -147,6 +158,7 @@ impl Product {
             groups: fold_groups(elements.div_ceil(64)),
             bound: all.iter().filter(used).copied().collect(),
             scratch_bytes,
+            turns: (s.splits + s.splits / 1024 + 1) as u64,
         };
         Ok(vec![first, second])
     }
@@ -158,7 +170,7 @@ impl Product {
 
 /// `name(i0, ...)` reading an operand at these indices.
 fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result<String, LowerError> {
-    Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?)
+    Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?.text)
 }
 
 /// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
@@ -227,7 +239,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     let rank = shape.len();
     let lead = &shape[..rank - 2];
     let inner = |s: &[usize], t: bool| if t { s[s.len() - 2] } else { s[s.len() - 1] };
-    let p = Product {
+    let mut p = Product {
         file: ("matmul.wgsl", shaders::MATMUL),
         entry: "forward",
         batch: numel(lead),
@@ -235,8 +247,11 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         n: shape[rank - 1],
         k: inner(&shapes[0], op.transpose_a),
         computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     // (batch, row, column) of an operand as the index of its tensor.
     let index = |k: usize, row: Idx, column: Idx| {
         let own = &shapes[k][..shapes[k].len() - 2];
@@ -280,6 +295,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
             vectors.push(id);
         }
     }
+    p.vectors = vectors.len() == 2;
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
@@ -335,7 +351,7 @@ pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) ->
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
         entry: "forward",
         batch: op.geometry.groups,
@@ -343,8 +359,11 @@ pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) ->
         n: x[0] * y[2] * y[3],
         k: w[1] * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
     let mut bias = None;
@@ -367,7 +386,7 @@ pub(super) fn backward_x(
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
         entry: "backward_x",
         batch: op.geometry.groups,
@@ -375,8 +394,11 @@ pub(super) fn backward_x(
         n: dx[0] * dx[2] * dx[3],
         k: w[0] / op.geometry.groups * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
     let shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
     p.finish(&a, shader, &[], None, class)
@@ -393,7 +415,7 @@ pub(super) fn backward_w(
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, dy, dw] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
     let with_bias = kernel.outputs.len() > 1;
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_backward_w.wgsl", shaders::CONV2D_BACKWARD_W),
         entry: "backward_w",
         batch: op.geometry.groups,
@@ -401,8 +423,11 @@ pub(super) fn backward_w(
         n: dw[1] * dw[2] * dw[3] + usize::from(with_bias),
         k: dy[0] * dy[2] * dy[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &x, &dw, &dy)?;
     let mut shader = operand(operand(shader, "load_x", &reads[0])?, "load_dy", &reads[1])?;
     if with_bias {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kernel::{self, Dispatch, Place};
+use super::kernel::{self, Dispatch, Place, SOFTWARE_TURNS};
 use super::{Gpu, Variants};
 use super::device::{Device, Pipeline};
 use crate::backend::{BackendError, BackendResult};
@@ -67,6 +67,8 @@ fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
         format!("its grid {:?} exceeds {side} along a side", d.groups)
     } else if d.scratch_bytes > device.max_buffer_bytes() {
         format!("its partial sums need {} bytes and the device allows {}", d.scratch_bytes, device.max_buffer_bytes())
+    } else if device.software && d.turns > SOFTWARE_TURNS + 535 {
+        format!("an element takes up to {} loop turns and a software device stops at 65,535; use the cpu backend", d.turns)
     } else {
         return Ok(());
     };
