@@ -6,7 +6,7 @@ use compute::data::{cifar, idx, picture};
 use image::ImageFormat;
 
 use crate::alloc;
-use crate::data::{encode, gradient, png_chunk, with_orientation};
+use crate::pictures::{encode, gradient, png_chunk, with_orientation};
 
 const MUTANTS: usize = 100_000;
 

@@ -4,3 +4,5 @@ mod alloc;
 mod data;
 mod data_mutants;
 mod fetch;
+mod file_server;
+mod pictures;

@@ -16,11 +16,7 @@ use crate::data::cifar;
 const ATTEMPTS: usize = 5;
 
 /// Downloads, checks and unpacks into `stage`.
-pub(super) fn fetch(
-    options: &FetchOptions,
-    work: &Work,
-    stage: &Path,
-) -> Result<(), FetchError> {
+pub(super) fn fetch(options: &FetchOptions, work: &Work, stage: &Path) -> Result<(), FetchError> {
     let mut part = Part::open(options, work)?;
     if let Err(error) = part.fill(options) {
         if part.len()? == 0 {

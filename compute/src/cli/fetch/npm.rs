@@ -26,11 +26,7 @@ const MAX_MEMBER_BYTES: u64 = 64 << 20;
 const POLL: Duration = Duration::from_millis(100);
 
 /// Downloads, checks and repacks into `stage`.
-pub(super) fn fetch(
-    options: &FetchOptions,
-    work: &Work,
-    stage: &Path,
-) -> Result<(), FetchError> {
+pub(super) fn fetch(options: &FetchOptions, work: &Work, stage: &Path) -> Result<(), FetchError> {
     let kept = options.cache.join("downloads").join(TARBALL);
     // Kept by an interrupted run.
     if !kept.exists() || check(options, &kept).is_err() {
