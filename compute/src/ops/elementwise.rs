@@ -2,7 +2,8 @@
 //! of length 1 (or a missing leading axis) is read at 0.
 //!
 //! Gradients follow PyTorch where a convention is needed: relu'(0) = 0, |x|' at 0 = 0, clamp
-//! passes the gradient on its closed range, equal arguments of max and min share it.
+//! passes the gradient strictly inside its range (as 2.15 does; older versions did at the bounds
+//! too), equal arguments of max and min share it.
 
 use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance};
 use crate::cell::{Cell, Cmp, Idx, abs, ax, cmp, erf, exp, log, max, min, num, pow, sqrt, tanh, when};
@@ -232,8 +233,8 @@ impl Op for Unary {
             }
             Unary::Clamp(lo, hi) => {
                 let (lo, hi) = (g.full(lo)?, g.full(hi)?);
-                let above = g.compare(Cmp::Ge, x, lo)?;
-                let below = g.compare(Cmp::Le, x, hi)?;
+                let above = g.compare(Cmp::Gt, x, lo)?;
+                let below = g.compare(Cmp::Lt, x, hi)?;
                 let open = g.mul(above, below)?;
                 let zero = g.full(0.0)?;
                 g.select(open, dy, zero)?
