@@ -1,2 +1,10 @@
-#[test]
-fn t() {}
+//! The integration tests of the workspace, in one binary: a module per part.
+
+mod data;
+mod data_mutants;
+mod fetch;
+mod golden;
+mod gradients;
+mod heap;
+mod recipe;
+mod runs;

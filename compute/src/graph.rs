@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ops::{Op, OpError};
-use crate::tensor::{DType, Tensor, numel};
+use crate::tensor::Tensor;
+pub use crate::tensor::TensorType;
 
 /// A node's number in its graph. Inputs always have smaller numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,41 +19,6 @@ pub struct NodeId(pub u32);
 impl NodeId {
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// Shape and element type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorType {
-    pub shape: Vec<usize>,
-    pub dtype: DType,
-}
-
-impl TensorType {
-    pub fn f32(shape: impl Into<Vec<usize>>) -> TensorType {
-        TensorType { shape: shape.into(), dtype: DType::F32 }
-    }
-
-    pub fn u32(shape: impl Into<Vec<usize>>) -> TensorType {
-        TensorType { shape: shape.into(), dtype: DType::U32 }
-    }
-
-    pub fn u8(shape: impl Into<Vec<usize>>) -> TensorType {
-        TensorType { shape: shape.into(), dtype: DType::U8 }
-    }
-
-    pub fn numel(&self) -> usize {
-        numel(&self.shape)
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.numel() * self.dtype.size_bytes()
-    }
-}
-
-impl fmt::Display for TensorType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:?}", self.dtype, self.shape)
     }
 }
 

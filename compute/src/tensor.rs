@@ -30,6 +30,41 @@ impl fmt::Display for DType {
     }
 }
 
+/// Shape and element type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorType {
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+}
+
+impl TensorType {
+    pub fn f32(shape: impl Into<Vec<usize>>) -> TensorType {
+        TensorType { shape: shape.into(), dtype: DType::F32 }
+    }
+
+    pub fn u32(shape: impl Into<Vec<usize>>) -> TensorType {
+        TensorType { shape: shape.into(), dtype: DType::U32 }
+    }
+
+    pub fn u8(shape: impl Into<Vec<usize>>) -> TensorType {
+        TensorType { shape: shape.into(), dtype: DType::U8 }
+    }
+
+    pub fn numel(&self) -> usize {
+        numel(&self.shape)
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.numel() * self.dtype.size_bytes()
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", self.dtype, self.shape)
+    }
+}
+
 /// The elements of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {

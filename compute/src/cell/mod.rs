@@ -10,6 +10,7 @@
 //! formula. This module knows nothing of graphs, ops or backends.
 
 mod build;
+pub mod cost;
 pub mod eval;
 pub mod inline;
 pub mod print;

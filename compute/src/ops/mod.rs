@@ -4,11 +4,22 @@
 //! The trait has no default methods: the compiler is the checklist of a new op. Ops know the
 //! graph and the cell language and nothing of backends, files or clocks.
 
+pub mod augment;
+pub mod avg_pool;
 pub mod conv2d;
 pub mod elementwise;
+pub mod gather;
+pub mod index;
+pub mod loss;
 pub mod matmul;
+pub mod optimizer;
+pub mod pool;
+pub mod random;
+pub mod record;
 pub mod reduce;
+pub mod resize;
 pub mod shape;
+pub mod softmax;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -128,7 +139,24 @@ pub struct Page {
 }
 
 /// The table of ops: one row a page.
-pub const PAGES: &[Page] = &[elementwise::PAGE, reduce::PAGE, matmul::PAGE, conv2d::PAGE, shape::PAGE];
+pub const PAGES: &[Page] = &[
+    elementwise::PAGE,
+    reduce::PAGE,
+    matmul::PAGE,
+    conv2d::PAGE,
+    shape::PAGE,
+    index::PAGE,
+    gather::PAGE,
+    softmax::PAGE,
+    pool::PAGE,
+    avg_pool::PAGE,
+    random::PAGE,
+    record::PAGE,
+    resize::PAGE,
+    augment::PAGE,
+    loss::PAGE,
+    optimizer::PAGE,
+];
 
 /// Checks the number of inputs.
 pub fn expect_inputs(op: &str, inputs: &[&TensorType], n: std::ops::RangeInclusive<usize>) -> OpResult<()> {

@@ -1,0 +1,90 @@
+//! What a session asks of a device. Three backends answer: `reference` (f64, the definition
+//! itself), `cpu` (f32, SIMD, all cores) and `gpu` (wgpu).
+//!
+//! Leaves live on the device under their names and are shared by all programs of a session: a
+//! training step and an evaluation read the same weights. A program is a plan made ready; running
+//! it replays prebuilt work and allocates nothing.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::graph::NodeId;
+use crate::plan::{Plan, PlanError};
+use crate::tensor::Tensor;
+
+/// A program's number in its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramId(pub u32);
+
+/// What runs the kernels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// `reference`, `cpu` or `gpu`.
+    pub backend: &'static str,
+    /// The adapter's or the processor's name.
+    pub name: String,
+    /// Driver, instruction sets, threads: whatever decides the bits of a result.
+    pub detail: String,
+    /// The largest buffer that a kernel may bind, if there is a limit.
+    pub max_buffer_bytes: Option<usize>,
+}
+
+/// Bytes held on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub now_bytes: usize,
+    pub peak_bytes: usize,
+    /// Device objects (buffers, pipelines, bind groups ...) made so far; constant once warm.
+    pub objects: u64,
+}
+
+/// What can go wrong on a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    #[error("no usable device: {0}")]
+    NoDevice(String),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("kernel {kernel} could not be built: {message}")]
+    Kernel { kernel: String, message: String },
+    #[error("the device was lost: {0}")]
+    Lost(String),
+    #[error("the device is out of memory: {0}")]
+    OutOfMemory(String),
+    #[error("{0} is not a tensor of this session")]
+    Unknown(String),
+    #[error("{name} is {expected}, got {got}")]
+    Mismatch { name: String, expected: String, got: String },
+    #[error("{kernel}: {message}")]
+    Run { kernel: String, message: String },
+}
+
+/// The result of device work.
+pub type BackendResult<T> = Result<T, BackendError>;
+
+/// A future that need not cross threads: in the page there is one.
+pub type Reading<'a, T> = Pin<Box<dyn Future<Output = BackendResult<T>> + 'a>>;
+
+/// See the module's introduction.
+pub trait Backend {
+    fn info(&self) -> &DeviceInfo;
+    /// Makes a plan ready: buffers, pipelines, scratch. A leaf seen for the first time is zero
+    /// (constants have their value); one of another shape under a known name is an error.
+    fn load(&mut self, plan: Arc<Plan>) -> BackendResult<ProgramId>;
+    /// Frees a program; its leaves stay.
+    fn unload(&mut self, program: ProgramId);
+    /// Sets a leaf.
+    fn write(&mut self, leaf: &str, value: &Tensor) -> BackendResult<()>;
+    /// Sets an f32 leaf from f64, exactly where the backend holds f64.
+    fn write_f64(&mut self, leaf: &str, values: &[f64]) -> BackendResult<()>;
+    /// Runs a step: kernels, then the new states.
+    fn run(&mut self, program: ProgramId) -> BackendResult<()>;
+    /// Reads a stored node of a program as the last run left it.
+    fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor>;
+    /// [`Backend::read`] in f64: exact on the reference, converted elsewhere.
+    fn read_f64(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Vec<f64>>;
+    /// Reads a leaf by name.
+    fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor>;
+    fn memory(&self) -> Memory;
+}

@@ -1,0 +1,163 @@
+//! What one element costs: arithmetic by kind and reads by input, counted from the definition.
+//! Bounds that are not constant count as four turns.
+
+use std::sync::Arc;
+
+use super::{Bin, Cell, Cond, Idx, Un};
+
+/// Counts for one output element.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Additions, multiplications, comparisons.
+    pub flops: f64,
+    /// exp, log, tanh, erf, pow, random bits.
+    pub transcendentals: f64,
+    /// Reads of each input.
+    pub loads: Vec<f64>,
+    /// Whether the definition reduces over a range.
+    pub reduces: bool,
+}
+
+impl Cost {
+    /// One number to compare: a transcendental counts as ten.
+    pub fn weight(&self) -> f64 {
+        self.flops + 10.0 * self.transcendentals
+    }
+}
+
+/// Counts a cell of an op with that many inputs.
+pub fn cost(cell: &Cell, inputs: usize) -> Cost {
+    let mut total = Cost { loads: vec![0.0; inputs], ..Cost::default() };
+    walk(cell, 1.0, &mut total);
+    total
+}
+
+fn walk(cell: &Cell, times: f64, c: &mut Cost) {
+    match cell {
+        Cell::Const(_) | Cell::Local(_) => {}
+        Cell::Int(i) => index(i, times, c),
+        Cell::Load(input, ix) => {
+            if let Some(n) = c.loads.get_mut(*input) {
+                *n += times;
+            }
+            ix.iter().for_each(|i| index(i, times, c));
+        }
+        Cell::Let(_, value, body) => {
+            walk(value, times, c);
+            walk(body, times, c);
+        }
+        Cell::Un(op, x) => {
+            match op {
+                Un::Exp | Un::Log | Un::Tanh | Un::Erf => c.transcendentals += times,
+                Un::Neg | Un::Sqrt | Un::Abs | Un::Floor => c.flops += times,
+            }
+            walk(x, times, c);
+        }
+        Cell::Bin(op, a, b) => {
+            match op {
+                Bin::Pow => c.transcendentals += 2.0 * times,
+                _ => c.flops += times,
+            }
+            walk(a, times, c);
+            walk(b, times, c);
+        }
+        Cell::If(cond, a, b) => {
+            condition(cond, times, c);
+            // Branches of a guard: the common one is the dear one.
+            walk(a, times, c);
+            walk(b, times, c);
+        }
+        Cell::Reduce(_, _, lo, hi, body) => {
+            c.reduces = true;
+            let turns = match (lo, hi) {
+                (Idx::Const(lo), Idx::Const(hi)) => (hi - lo).max(0) as f64,
+                _ => 4.0,
+            };
+            c.flops += times * turns;
+            walk(body, times * turns, c);
+        }
+    }
+}
+
+fn condition(cond: &Cond, times: f64, c: &mut Cost) {
+    match cond {
+        Cond::Num(_, a, b) => {
+            c.flops += times;
+            walk(a, times, c);
+            walk(b, times, c);
+        }
+        // Integer arithmetic is not counted: bounds tests and addresses are every kernel's.
+        Cond::Idx(_, a, b) => {
+            index(a, times, c);
+            index(b, times, c);
+        }
+        Cond::Finite(x) => walk(x, times, c),
+        Cond::And(a, b) | Cond::Or(a, b) => {
+            condition(a, times, c);
+            condition(b, times, c);
+        }
+        Cond::Not(a) => condition(a, times, c),
+    }
+}
+
+fn index(i: &Idx, times: f64, c: &mut Cost) {
+    match i {
+        Idx::Axis(_) | Idx::Var(_) | Idx::Const(_) => {}
+        Idx::Bin(_, a, b) => {
+            index(a, times, c);
+            index(b, times, c);
+        }
+        Idx::Load(input, ix) => {
+            if let Some(n) = c.loads.get_mut(*input) {
+                *n += times;
+            }
+            ix.iter().for_each(|i| index(i, times, c));
+        }
+        Idx::Rand(r) => {
+            c.transcendentals += times;
+            for part in [&r.seed, &r.step, &r.counter] {
+                index(part, times, c);
+            }
+        }
+    }
+}
+
+/// Whether every read of `input` is at the element's own index: such an op may write its result
+/// over that input.
+pub fn reads_only_own_element(cell: &Cell, input: usize) -> bool {
+    let own = |ix: &[Idx]| ix.iter().enumerate().all(|(k, i)| *i == Idx::Axis(k));
+    match cell {
+        Cell::Const(_) | Cell::Local(_) => true,
+        Cell::Int(i) => !mentions(i, input),
+        Cell::Load(n, ix) => (*n != input || own(ix)) && ix.iter().all(|i| !mentions(i, input)),
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => both(a, b, input),
+        Cell::Un(_, x) => reads_only_own_element(x, input),
+        Cell::If(c, a, b) => cond_own(c, input) && both(a, b, input),
+        Cell::Reduce(_, _, lo, hi, body) => {
+            !mentions(lo, input) && !mentions(hi, input) && reads_only_own_element(body, input)
+        }
+    }
+}
+
+fn both(a: &Arc<Cell>, b: &Arc<Cell>, input: usize) -> bool {
+    reads_only_own_element(a, input) && reads_only_own_element(b, input)
+}
+
+fn cond_own(c: &Cond, input: usize) -> bool {
+    match c {
+        Cond::Num(_, a, b) => both(a, b, input),
+        Cond::Idx(_, a, b) => !mentions(a, input) && !mentions(b, input),
+        Cond::Finite(x) => reads_only_own_element(x, input),
+        Cond::And(a, b) | Cond::Or(a, b) => cond_own(a, input) && cond_own(b, input),
+        Cond::Not(a) => cond_own(a, input),
+    }
+}
+
+fn mentions(i: &Idx, input: usize) -> bool {
+    match i {
+        Idx::Axis(_) | Idx::Var(_) | Idx::Const(_) => false,
+        Idx::Bin(_, a, b) => mentions(a, input) || mentions(b, input),
+        Idx::Load(n, ix) => *n == input || ix.iter().any(|i| mentions(i, input)),
+        Idx::Rand(r) => [&r.seed, &r.step, &r.counter].into_iter().any(|i| mentions(i, input)),
+    }
+}

@@ -1,0 +1,47 @@
+//! Choosing a backend. `auto` takes a real GPU, else the CPU: never a software Vulkan unless it
+//! is asked for by name (`--backend gpu`, or `--device`).
+
+use std::future::Future;
+
+use super::CliError;
+use super::args::{BackendChoice, DeviceArgs};
+use crate::backend::cpu::Cpu;
+use crate::backend::gpu::{AdapterChoice, Gpu};
+use crate::backend::reference::Reference;
+use crate::backend::{Backend, BackendError};
+use crate::rewrite::Fusion;
+use crate::session::Session;
+
+/// Waits for a future. Only the binary may.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    pollster::block_on(future)
+}
+
+/// Opens the backend that was asked for.
+pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
+    let choice = match (args.backend, &args.device) {
+        (BackendChoice::Cpu | BackendChoice::Reference, Some(d)) => {
+            return Err(CliError::Usage(format!("--device {d} names a GPU; leave out --backend {:?}", args.backend)));
+        }
+        (BackendChoice::Cpu, None) => return Ok(Box::new(Cpu::new())),
+        (BackendChoice::Reference, None) => return Ok(Box::new(Reference::new())),
+        (_, Some(d)) => match d.parse::<usize>() {
+            Ok(index) => AdapterChoice::Index(index),
+            Err(_) => AdapterChoice::Name(d.clone()),
+        },
+        (BackendChoice::Gpu, None) => AdapterChoice::Any,
+        (BackendChoice::Auto, None) => AdapterChoice::RealGpu,
+    };
+    let automatic = choice == AdapterChoice::RealGpu;
+    match block_on(Gpu::open(&choice)) {
+        Ok(gpu) => Ok(Box::new(gpu)),
+        Err(BackendError::NoDevice(_)) if automatic => Ok(Box::new(Cpu::new())),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A session on the backend that was asked for.
+pub fn session(args: &DeviceArgs) -> Result<Session, CliError> {
+    let fusion = if args.no_fusion { Fusion::off() } else { Fusion::default() };
+    Ok(Session::new(backend(args)?, fusion))
+}

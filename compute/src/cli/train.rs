@@ -1,0 +1,409 @@
+//! `chainrule train`: the loop around a [`Trainer`], with its run folder, logs and report.
+//!
+//! Everything that decides the bits of a run is in the recipe, the checkpoint and the trainer;
+//! this file adds time, files and words. A checkpoint is written after every epoch, every
+//! `train.checkpoint_every` steps, on Ctrl-C, and at the end.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::args::TrainArgs;
+use super::device::{self, block_on};
+use super::error::io;
+use super::plan::thousands;
+use super::infer::{MODEL_CARD, ModelCard};
+use super::report::{Report, Standing, duration};
+use super::run_dir::RunDir;
+use super::runs::write_whole;
+use super::{CliError, data, recipes, system};
+use crate::checkpoint::{Checkpoint, Cursor, weights_from_bytes};
+use crate::events;
+use crate::metrics::{Evaluation, Summary, Times};
+use crate::recipe::Recipe;
+use crate::train::{Part, TrainError, Trainer};
+
+/// Scalars go to TensorBoard every so many steps.
+const SCALARS_EVERY: usize = 20;
+
+/// See the module's introduction.
+pub fn train(args: &TrainArgs) -> Result<(), CliError> {
+    let interrupted = system::interrupted();
+    let (mut dir, recipe, from) = open(args)?;
+    let mut trainer = trainer_for(args, &recipe)?;
+    if let Some(c) = &from {
+        check_same_machine(&mut trainer, &c.cursor);
+        trainer.restore("the checkpoint", c.weights.clone(), c.optimizer.clone(), c.cursor.step as usize)?;
+        dir.truncate_logs(&c.cursor)?;
+    }
+    let shape = trainer.shape();
+    let card = ModelCard {
+        classes: trainer.classes().to_vec(),
+        channels: shape.channels,
+        height: shape.height,
+        width: shape.width,
+    };
+    let text = serde_json::to_string(&card).map_err(|e| CliError::Other(e.to_string()))?;
+    write_whole(&dir.view().path(MODEL_CARD), text.as_bytes())?;
+    if let Some(file) = &args.init {
+        let bytes = std::fs::read(file).map_err(io(file, "read the weights"))?;
+        let name = file.display().to_string();
+        trainer.set_weights(&name, weights_from_bytes(&name, &bytes)?)?;
+    }
+    let report = Report::new(args.json, trainer.step_count(), trainer.total_steps());
+    let mut run = Run { cursor: from.map(|c| c.cursor).unwrap_or_default(), dir, trainer, report, started: Instant::now(), before: 0.0 };
+    run.before = run.cursor.elapsed_secs;
+    run.announce(&recipe);
+    let result = run.train(&interrupted);
+    run.report.finish();
+    result
+}
+
+/// The run folder, its recipe, and the checkpoint to start from.
+fn open(args: &TrainArgs) -> Result<(RunDir, Recipe, Option<Checkpoint>), CliError> {
+    match (&args.resume, &args.recipe) {
+        (Some(root), _) => {
+            let mut dir = RunDir::open(root)?;
+            let text = dir.view().recipe()?;
+            let name = root.join("recipe.toml").display().to_string();
+            let old = Recipe::parse(&name, &text, &[])?;
+            let new = Recipe::parse(&name, &text, &args.sets)?;
+            only_length_differs(&old, &new)?;
+            let from = dir.resume()?;
+            if new != old {
+                dir.replace_recipe(&new.to_toml())?;
+            }
+            Ok((dir, new, from))
+        }
+        (None, Some(word)) => {
+            let recipe = recipes::find(word, &args.sets)?;
+            let root = args.out.clone().unwrap_or_else(|| default_root(&recipe.name));
+            Ok((RunDir::create(root, &recipe.to_toml())?, recipe, None))
+        }
+        (None, None) => Err(CliError::Usage("name a recipe, or give --resume RUN".into())),
+    }
+}
+
+fn default_root(name: &str) -> PathBuf {
+    let stem = Path::new(name).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
+    Path::new("runs").join(format!("{stem}-{}", system::stamp()))
+}
+
+/// A resumed run may be longer or save more often; anything else would make it another run.
+fn only_length_differs(old: &Recipe, new: &Recipe) -> Result<(), CliError> {
+    let mut same = old.clone();
+    same.train.epochs = new.train.epochs;
+    same.train.steps = new.train.steps;
+    same.train.checkpoint_every = new.train.checkpoint_every;
+    if same == *new {
+        return Ok(());
+    }
+    Err(CliError::Usage(
+        "a resumed run can change train.epochs, train.steps and train.checkpoint_every only; \
+         for anything else start a new run with --init RUN/last.safetensors"
+            .into(),
+    ))
+}
+
+/// Data, device and trainer of a recipe. The data come first: their absence should not wait for
+/// a device.
+fn trainer_for(args: &TrainArgs, recipe: &Recipe) -> Result<Trainer, CliError> {
+    let data = data::load_for(recipe)?;
+    let session = device::session(&args.device)?;
+    Ok(Trainer::new(session, recipe.clone(), data)?)
+}
+
+/// Another device or build gives other bits: said, not refused.
+fn check_same_machine(trainer: &mut Trainer, cursor: &Cursor) {
+    let info = trainer.session().info();
+    let (backend, adapter) = (info.backend.to_string(), info.name.clone());
+    if cursor.backend != backend || cursor.adapter != adapter {
+        eprintln!(
+            "note: this run was trained on {} ({}), now on {backend} ({adapter}): it continues, but not to the same bits",
+            cursor.backend, cursor.adapter
+        );
+    }
+}
+
+struct Run {
+    dir: RunDir,
+    trainer: Trainer,
+    report: Report,
+    cursor: Cursor,
+    started: Instant,
+    /// Seconds of earlier sittings.
+    before: f64,
+}
+
+impl Run {
+    fn announce(&mut self, recipe: &Recipe) {
+        let info = self.trainer.session().info().clone();
+        let root = self.dir.view().root().display().to_string();
+        let (train, held) = (self.trainer.train_count(), self.trainer.part_count(Part::Validation));
+        let parameters = self.trainer.parameter_count();
+        self.report.note(&format!(
+            "{}: {} parameters; {} training, {} validation and {} test images of {}\n{}: {} ({})\nrun: {root}",
+            recipe.name,
+            thousands(parameters),
+            thousands(train),
+            thousands(held),
+            thousands(self.trainer.part_count(Part::Test)),
+            recipe.data.set,
+            info.backend,
+            info.name,
+            info.detail,
+        ));
+        self.report.json(&json!({
+            "event": "start", "run": root, "recipe": recipe.name, "backend": info.backend, "adapter": info.name,
+            "parameters": parameters, "train_images": train, "step": self.trainer.step_count(),
+            "total_steps": self.trainer.total_steps(),
+        }));
+    }
+
+    fn train(&mut self, interrupted: &std::sync::atomic::AtomicBool) -> Result<(), CliError> {
+        let per_epoch = self.trainer.steps_per_epoch();
+        let total = self.trainer.total_steps();
+        let every = self.trainer.recipe().train.checkpoint_every;
+        let mut since = Instant::now();
+        while self.trainer.step_count() < total {
+            self.trainer.step()?;
+            let step = self.trainer.step_count();
+            let (ends_epoch, last) = (step.is_multiple_of(per_epoch), step == total);
+            let stop = interrupted.load(Ordering::SeqCst);
+            let save = every.is_some_and(|n| n > 0 && step.is_multiple_of(n));
+            if self.report.due() || self.trainer.must_read() || ends_epoch || last || stop || save {
+                self.drain()?;
+                self.cursor.train_secs += since.elapsed().as_secs_f64();
+                since = Instant::now();
+                self.stand();
+            }
+            if ends_epoch || last {
+                self.end_epoch()?;
+                since = Instant::now();
+            } else if save || stop {
+                self.save(false)?;
+                since = Instant::now();
+            }
+            if stop && !last {
+                let run = self.dir.view().root().to_path_buf();
+                return Err(CliError::Interrupted { step, run });
+            }
+        }
+        self.finish()
+    }
+
+    /// Reads the metrics of the steps since the last time into sums and logs.
+    fn drain(&mut self) -> Result<(), CliError> {
+        let metrics = match block_on(self.trainer.metrics()) {
+            Err(e @ TrainError::Diverged { .. }) => {
+                // The state from before the bad step is worth keeping for a look inside.
+                self.save(false)?;
+                return Err(e.into());
+            }
+            other => other?,
+        };
+        let wall = wall();
+        let mut records = vec![];
+        for m in &metrics {
+            let sums = &mut self.cursor.sums;
+            *sums.entry("loss".into()).or_default() += m.loss * f64::from(m.images);
+            *sums.entry("correct".into()).or_default() += f64::from(m.correct);
+            *sums.entry("images".into()).or_default() += f64::from(m.images);
+            if m.step.is_multiple_of(SCALARS_EVERY) {
+                let step = m.step as u64 + 1;
+                let lr = self.trainer.learning_rate(m.step);
+                let accuracy = f64::from(m.correct) / f64::from(m.images.max(1));
+                for (tag, v) in [("Train/Loss", m.loss), ("Train/BatchAccuracy", accuracy), ("Train/LearningRate", lr)] {
+                    records.extend(events::scalar(step, wall, tag, v as f32));
+                }
+                self.dir.append_metrics(
+                    &json!({"event": "step", "step": step, "loss": m.loss, "accuracy": accuracy, "lr": lr}).to_string(),
+                )?;
+            }
+        }
+        self.dir.append_events(&records)?;
+        Ok(())
+    }
+
+    fn sum(&self, name: &str) -> f64 {
+        self.cursor.sums.get(name).copied().unwrap_or(0.0)
+    }
+
+    /// Mean loss and accuracy of the epoch so far.
+    fn means(&self) -> (f64, f64) {
+        let images = self.sum("images").max(1.0);
+        (self.sum("loss") / images, self.sum("correct") / images)
+    }
+
+    fn images_per_sec(&self) -> f64 {
+        let seen = self.trainer.step_count() as f64 / self.trainer.steps_per_epoch() as f64;
+        seen * self.trainer.train_count() as f64 / self.cursor.train_secs.max(1e-9)
+    }
+
+    fn stand(&mut self) {
+        let step = self.trainer.step_count();
+        let (loss, accuracy) = self.means();
+        self.report.standing(&Standing {
+            epoch: step.saturating_sub(1) / self.trainer.steps_per_epoch(),
+            step,
+            loss,
+            accuracy,
+            images_per_sec: self.images_per_sec(),
+            lr: self.trainer.learning_rate(step.saturating_sub(1)),
+        });
+    }
+
+    /// Evaluates, logs, chooses the best weights and saves.
+    fn end_epoch(&mut self) -> Result<(), CliError> {
+        let started = Instant::now();
+        let epoch = self.trainer.step_count().div_ceil(self.trainer.steps_per_epoch());
+        let (validation, test) = self.evaluate()?;
+        let secs = started.elapsed().as_secs_f64();
+        self.cursor.eval_secs += secs;
+        self.log_epoch(epoch, validation.as_ref(), test.as_ref())?;
+        // Without a validation part nothing is chosen: the latest weights are the best known.
+        let better = match &validation {
+            None => true,
+            Some(v) => self.cursor.best_accuracy.is_none_or(|b| v.accuracy > b),
+        };
+        if better {
+            self.cursor.best_accuracy = validation.as_ref().map(|v| v.accuracy);
+            self.cursor.best_epoch = epoch as u64;
+        }
+        if self.trainer.step_count().is_multiple_of(self.trainer.steps_per_epoch()) {
+            self.cursor.sums.retain(|name, _| name == "epoch.loss");
+        }
+        self.save(better)?;
+        self.write_summary(epoch, validation, test)
+    }
+
+    /// Validation and test scores; `None` for an empty part.
+    fn evaluate(&mut self) -> Result<(Option<Evaluation>, Option<Evaluation>), CliError> {
+        let mut scores = [None, None];
+        for (slot, part) in scores.iter_mut().zip([Part::Validation, Part::Test]) {
+            if self.trainer.part_count(part) > 0 {
+                *slot = Some(block_on(self.trainer.evaluate(part))?);
+            }
+        }
+        let [validation, test] = scores;
+        Ok((validation, test))
+    }
+
+    fn log_epoch(&mut self, epoch: usize, validation: Option<&Evaluation>, test: Option<&Evaluation>) -> Result<(), CliError> {
+        let (loss, accuracy) = self.means();
+        self.cursor.sums.insert("epoch.loss".into(), loss);
+        let (step, wall) = (self.trainer.step_count() as u64, wall());
+        let mut records = events::scalar(step, wall, "Train/EpochLoss", loss as f32);
+        records.extend(events::scalar(step, wall, "Train/Accuracy", accuracy as f32));
+        for (name, part) in [("Validation", validation), ("Test", test)] {
+            if let Some(e) = part {
+                // Per epoch, as the classic script logs it.
+                records.extend(events::scalar(epoch as u64, wall, &format!("{name}/Accuracy"), e.accuracy as f32));
+                records.extend(events::scalar(epoch as u64, wall, &format!("{name}/Loss"), e.loss.unwrap_or(f64::NAN) as f32));
+            }
+        }
+        let gradients = block_on(self.trainer.gradients())?;
+        let weights = block_on(self.trainer.weights())?;
+        for (group, named) in [("Gradients", &gradients), ("Weights", &weights)] {
+            for (name, values) in named.iter().filter_map(|(n, t)| Some((n, t.as_f32()?))) {
+                records.extend(events::histogram(step, wall, &format!("{group}/{name}"), values.iter().copied()));
+            }
+        }
+        let mut pictured = false;
+        for (name, value) in &weights {
+            if !pictured && let Some((w, h, png)) = events::filters_png(value) {
+                records.extend(events::image(step, wall, &format!("Filters/{name}"), w, h, &png));
+                pictured = true;
+            }
+        }
+        self.dir.append_events(&records)?;
+        let value = json!({
+            "event": "epoch", "epoch": epoch, "step": step, "train_loss": loss, "train_accuracy": accuracy,
+            "validation_loss": validation.and_then(|v| v.loss), "validation_accuracy": validation.map(|v| v.accuracy),
+            "test_loss": test.and_then(|t| t.loss), "test_accuracy": test.map(|t| t.accuracy),
+            "images_per_sec": self.images_per_sec(), "train_secs": self.cursor.train_secs,
+        });
+        self.dir.append_metrics(&value.to_string())?;
+        let mut text = format!("epoch {epoch:>3}  train loss {loss:.4}  accuracy {:.2}%", 100.0 * accuracy);
+        for (name, part) in [("validation", validation), ("test", test)] {
+            if let Some(e) = part {
+                text += &format!("  {name} {:.2}%", 100.0 * e.accuracy);
+            }
+        }
+        self.report.epoch(&text, &value);
+        Ok(())
+    }
+
+    fn save(&mut self, is_best: bool) -> Result<(), CliError> {
+        let (weights, optimizer) = block_on(self.trainer.snapshot())?;
+        let (step, per_epoch) = (self.trainer.step_count(), self.trainer.steps_per_epoch());
+        let seed = u64::from(self.trainer.recipe().train.seed);
+        let info = self.trainer.session().info().clone();
+        let c = &mut self.cursor;
+        c.step = step as u64;
+        c.epoch = (step / per_epoch) as u64;
+        c.position = (step % per_epoch) as u64;
+        c.seed = seed;
+        c.elapsed_secs = self.before + self.started.elapsed().as_secs_f64();
+        (c.backend, c.adapter) = (info.backend.into(), info.name);
+        let checkpoint = Checkpoint { weights, optimizer, cursor: c.clone() };
+        self.dir.save(&checkpoint, is_best)?;
+        Ok(())
+    }
+
+    fn write_summary(&mut self, epochs: usize, validation: Option<Evaluation>, test: Option<Evaluation>) -> Result<(), CliError> {
+        let info = self.trainer.session().info().clone();
+        let memory = self.trainer.session().memory();
+        let summary = Summary {
+            version: env!("CARGO_PKG_VERSION").into(),
+            recipe: self.trainer.recipe().name.clone(),
+            backend: info.backend.into(),
+            adapter: info.name,
+            parameters: self.trainer.parameter_count() as u64,
+            epochs: epochs as u64,
+            steps: self.trainer.step_count() as u64,
+            best_epoch: self.cursor.best_epoch,
+            train_loss: self.cursor.sums.get("epoch.loss").copied(),
+            validation,
+            test,
+            times: Times {
+                total_secs: self.cursor.elapsed_secs,
+                train_secs: self.cursor.train_secs,
+                eval_secs: self.cursor.eval_secs,
+                images_per_sec: self.images_per_sec(),
+            },
+            peak_device_bytes: memory.peak_bytes as u64,
+            peak_resident_bytes: system::peak_resident_bytes(),
+        };
+        self.dir.write_summary(&summary)?;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), CliError> {
+        let step = self.trainer.step_count();
+        if self.dir.view().summary()?.is_none_or(|s| s.steps != step as u64) && step > 0 {
+            // The last sitting ended between its checkpoint and its summary.
+            let epoch = step.div_ceil(self.trainer.steps_per_epoch());
+            let (validation, test) = self.evaluate()?;
+            self.write_summary(epoch, validation, test)?;
+        }
+        let summary = self.dir.view().summary()?;
+        let root = self.dir.view().root().display().to_string();
+        if let Some(s) = &summary {
+            self.report.json(&json!({
+                "event": "end", "run": root, "steps": s.steps,
+                "test_accuracy": s.test.as_ref().map(|t| t.accuracy), "total_secs": s.times.total_secs,
+            }));
+            let accuracy = s.test.as_ref().map(|t| format!("test accuracy {:.2}%, ", 100.0 * t.accuracy)).unwrap_or_default();
+            self.report.note(&format!("done: {accuracy}{} ({root}/summary.json)", duration(s.times.total_secs)));
+        }
+        Ok(())
+    }
+}
+
+/// Seconds since 1970, for TensorBoard.
+fn wall() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}

@@ -1,0 +1,268 @@
+//! From a recipe to graphs: the training step and the evaluation of a batch, both over the same
+//! named parameters. Only adds nodes; nothing is computed here.
+//!
+//! Feeds of a batch of n: `images[n]` u8 `[n, channels, height, width]`, `labels[n]` u32 `[n]`,
+//! `rng` u32 `[2]` = (seed, step), and the optimiser's scalars. The size stands in the name
+//! because the last batch of an epoch is a program of its own.
+
+use crate::autodiff;
+use crate::graph::{Graph, NodeId, TensorType};
+use crate::nn::{layers, loss};
+use crate::ops::conv2d::Geometry;
+use crate::ops::elementwise::{Binary, Unary};
+use crate::ops::pool::Window;
+use crate::ops::{OpError, OpResult};
+use crate::optim::{self, Optim};
+use crate::recipe::{Layer, LayerKind, Loss, OptimizerKind, Recipe};
+use crate::tensor::Tensor;
+
+/// How many past values of loss and hits stay on the device.
+pub const RING: usize = 256;
+
+/// What the images of a data set look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageShape {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub classes: usize,
+}
+
+/// A layer that cannot be built on what comes before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    #[error("layer `{layer}` on {shape:?}: {source}")]
+    Layer { layer: String, shape: Vec<usize>, source: OpError },
+    #[error("the model ends in {got:?}; {classes} classes need [batch, {classes}]: end with `linear classes`")]
+    Output { got: Vec<usize>, classes: usize },
+    #[error("data.normalize has {got} channels, the images have {channels}")]
+    Normalize { got: usize, channels: usize },
+    #[error("train.class_weights has {got} numbers, the data set {classes} classes")]
+    Weights { got: usize, classes: usize },
+    #[error(transparent)]
+    Op(#[from] OpError),
+}
+
+/// One layer's place in the graph, for `summary` and for the reader.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub layer: String,
+    pub output: NodeId,
+}
+
+/// A training step.
+#[derive(Clone, Debug)]
+pub struct TrainStep {
+    pub graph: Graph,
+    pub loss: NodeId,
+    pub logits: NodeId,
+    pub params: Vec<NodeId>,
+    /// Gradients in the order of `params`, before clipping.
+    pub grads: Vec<NodeId>,
+    pub places: Vec<Place>,
+}
+
+/// The evaluation of one batch: outputs `predicted` u32 `[n]` and `losses` `[n]`.
+#[derive(Clone, Debug)]
+pub struct EvalStep {
+    pub graph: Graph,
+    pub logits: NodeId,
+    pub probabilities: NodeId,
+    pub places: Vec<Place>,
+}
+
+/// The feeds of a batch of `n`.
+pub fn images_feed(n: usize) -> String {
+    format!("images[{n}]")
+}
+
+/// See [`images_feed`].
+pub fn labels_feed(n: usize) -> String {
+    format!("labels[{n}]")
+}
+
+struct Builder<'a> {
+    g: Graph,
+    recipe: &'a Recipe,
+    shape: ImageShape,
+    rng: NodeId,
+    train: bool,
+    places: Vec<Place>,
+}
+
+impl Builder<'_> {
+    /// Images as u8 to what the first layer sees: crop and flip, resize, normalise.
+    fn input(&mut self, n: usize) -> Result<NodeId, ModelError> {
+        let ImageShape { channels, height, width, .. } = self.shape;
+        let g = &mut self.g;
+        g.set_scope("input");
+        let mut x = g.feed(&images_feed(n), TensorType::u8([n, channels, height, width]));
+        let augment = &self.recipe.augment;
+        if self.train && (augment.crop_padding > 0 || augment.flip) {
+            x = g.crop_flip(x, self.rng, augment.crop_padding, augment.flip, "input.augment")?;
+        }
+        if let Some(side) = self.recipe.data.resize.filter(|s| [*s, *s] != [height, width]) {
+            x = g.unary(Unary::ToF32, x)?;
+            x = g.bilinear_resize(x, [side, side])?;
+        }
+        let (mean, std) = match &self.recipe.data.normalize {
+            None => (vec![0.0; channels], vec![1.0; channels]),
+            Some(n) => (n.mean.clone(), n.std.clone()),
+        };
+        if mean.len() != channels || std.len() != channels {
+            return Err(ModelError::Normalize { got: mean.len(), channels });
+        }
+        let single = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+        let x = g.normalize(x, &single(mean), &single(std))?;
+        g.set_scope("");
+        g.rename(x, "input");
+        self.places.push(Place { layer: "input".into(), output: x });
+        Ok(x)
+    }
+
+    fn layers(&mut self, mut x: NodeId) -> Result<NodeId, ModelError> {
+        for layer in &self.recipe.model.layers {
+            self.g.set_scope(&layer.name);
+            let shape = self.g.shape(x).to_vec();
+            x = self.layer(layer, x).map_err(|source| ModelError::Layer { layer: layer.to_string(), shape, source })?;
+            self.g.set_scope("");
+            self.g.rename(x, layer.name.clone());
+            self.places.push(Place { layer: layer.to_string(), output: x });
+        }
+        let (got, classes) = (self.g.shape(x).to_vec(), self.shape.classes);
+        if got.len() == 2 && got[1] == classes { Ok(x) } else { Err(ModelError::Output { got, classes }) }
+    }
+
+    fn layer(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
+        let (g, name) = (&mut self.g, &layer.name);
+        match &layer.kind {
+            LayerKind::Conv { out, kernel, stride, padding, dilation, groups, bias } => {
+                let geometry = Geometry {
+                    stride: [*stride; 2],
+                    padding: [*padding; 2],
+                    dilation: [*dilation; 2],
+                    groups: *groups,
+                };
+                layers::conv2d(g, x, name, *out, *kernel, geometry, *bias)
+            }
+            LayerKind::Linear { out, bias } => layers::linear(g, x, name, out.resolve(self.shape.classes), *bias),
+            LayerKind::Relu => g.unary(Unary::Relu, x),
+            LayerKind::Gelu => g.unary(Unary::Gelu, x),
+            LayerKind::GeluTanh => g.unary(Unary::GeluTanh, x),
+            LayerKind::Silu => g.unary(Unary::Silu, x),
+            LayerKind::Tanh => g.unary(Unary::Tanh, x),
+            LayerKind::Sigmoid => g.unary(Unary::Sigmoid, x),
+            LayerKind::MaxPool { kernel, stride, padding } => g.max_pool(x, window(*kernel, *stride, *padding)),
+            LayerKind::AvgPool { kernel, stride, padding } => g.avg_pool(x, window(*kernel, *stride, *padding)),
+            LayerKind::AdaptiveAvgPool { out } => g.adaptive_avg_pool(x, [*out; 2]),
+            LayerKind::BatchNorm { eps, momentum } => layers::batch_norm(g, x, name, *momentum, *eps, self.train),
+            LayerKind::Dropout { p } if self.train => layers::dropout(g, x, *p, name, self.rng),
+            LayerKind::Dropout { .. } => Ok(x),
+            LayerKind::Flatten => g.flatten(x),
+        }
+    }
+
+    /// The loss of a batch as a scalar.
+    fn loss(&mut self, logits: NodeId, labels: NodeId) -> Result<NodeId, ModelError> {
+        let (g, classes) = (&mut self.g, self.shape.classes);
+        g.set_scope("loss");
+        let value = match &self.recipe.train.loss {
+            Loss::CrossEntropy { label_smoothing, class_weights } => {
+                let weights = match class_weights {
+                    None => None,
+                    Some(w) if w.len() != classes => return Err(ModelError::Weights { got: w.len(), classes }),
+                    Some(w) => {
+                        let values = w.iter().map(|x| *x as f32).collect();
+                        Some(g.constant("loss.class_weights", Tensor::f32([classes], values)))
+                    }
+                };
+                loss::cross_entropy(g, logits, labels, *label_smoothing, weights)?
+            }
+            Loss::Mse => {
+                let target = g.one_hot(labels, classes)?;
+                loss::mse(g, logits, target)?
+            }
+            Loss::Bce => {
+                let target = g.one_hot(labels, classes)?;
+                loss::bce_with_logits(g, logits, target)?
+            }
+        };
+        g.set_scope("");
+        g.rename(value, "loss");
+        Ok(value)
+    }
+}
+
+fn window(kernel: usize, stride: usize, padding: usize) -> Window {
+    Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] }
+}
+
+fn builder(recipe: &Recipe, shape: ImageShape, train: bool) -> Builder<'_> {
+    let mut g = Graph::new();
+    let rng = g.feed("rng", TensorType::u32([2]));
+    Builder { g, recipe, shape, rng, train, places: vec![] }
+}
+
+/// The training step for batches of `n` images.
+pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
+    let mut b = builder(recipe, shape, true);
+    let x = b.input(n)?;
+    let logits = b.layers(x)?;
+    let labels = b.g.feed(&labels_feed(n), TensorType::u32([n]));
+    let loss_value = b.loss(logits, labels)?;
+    let Builder { mut g, rng, places, .. } = b;
+
+    let params = g.params();
+    let grads = autodiff::grad(&mut g, loss_value, &params)?;
+    let mut used = grads.clone();
+    if let Some(limit) = recipe.train.clip_norm {
+        let (clipped, norm) = optim::clip_by_norm(&mut g, &grads, limit)?;
+        used = clipped;
+        g.rename(norm, "gradient norm");
+    }
+    // A step whose loss is not finite changes nothing: the run stops with the state that led to it.
+    let ok = g.unary(Unary::IsFinite, loss_value)?;
+    g.rename(ok, "loss is finite");
+    let pairs: Vec<(NodeId, NodeId)> = params.iter().copied().zip(used).collect();
+    optim::apply(&mut g, &optimizer(recipe), &pairs, Some(ok))?;
+
+    g.set_scope("metrics");
+    let hits = loss::correct(&mut g, logits, labels)?;
+    g.record("metrics.loss", RING, loss_value, rng)?;
+    g.record("metrics.hits", RING, hits, rng)?;
+    g.set_scope("");
+    g.output("loss", loss_value);
+    Ok(TrainStep { graph: g, loss: loss_value, logits, params, grads, places })
+}
+
+/// The evaluation of a batch of `n` images.
+pub fn eval_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<EvalStep, ModelError> {
+    let mut b = builder(recipe, shape, false);
+    let x = b.input(n)?;
+    let logits = b.layers(x)?;
+    let Builder { mut g, places, .. } = b;
+    let labels = g.feed(&labels_feed(n), TensorType::u32([n]));
+    let predicted = g.add(crate::ops::reduce::ArgMax { axis: 1 }, &[logits])?;
+    let log = g.log_softmax(logits, 1)?;
+    let hot = g.one_hot(labels, shape.classes)?;
+    let picked = g.binary(Binary::Mul, log, hot)?;
+    let sum = g.sum(picked, &[1])?;
+    let losses = g.neg(sum)?;
+    let losses = g.reshape(losses, &[n])?;
+    let probabilities = g.unary(Unary::Exp, log)?;
+    g.output("predicted", predicted);
+    g.output("losses", losses);
+    g.output("probabilities", probabilities);
+    Ok(EvalStep { graph: g, logits, probabilities, places })
+}
+
+/// The recipe's optimiser in the words of `optim`.
+pub fn optimizer(recipe: &Recipe) -> Optim {
+    let weight_decay = recipe.optimizer.weight_decay;
+    match recipe.optimizer.kind {
+        OptimizerKind::Sgd { momentum, nesterov } => Optim::Sgd { momentum, nesterov, weight_decay },
+        OptimizerKind::RmsProp { alpha, eps, momentum } => Optim::RmsProp { alpha, eps, momentum, weight_decay },
+        OptimizerKind::Adam { betas: [beta1, beta2], eps } => Optim::Adam { beta1, beta2, eps, weight_decay },
+        OptimizerKind::AdamW { betas: [beta1, beta2], eps } => Optim::AdamW { beta1, beta2, eps, weight_decay },
+    }
+}

@@ -1,0 +1,351 @@
+//! Max pooling over windows of an image, and its gradient:
+//!
+//! ```text
+//! max_pool           y[b,c,h,w] = max(r,s) x[b,c,r,s]               r, s in the window, inside x
+//! max_pool.index     i[b,c,h,w] = min(r,s) r W + s where x[b,c,r,s] is that maximum
+//! max_pool.backward  dx[b,c,r,s] = sum(h,w) dy[b,c,h,w] where i[b,c,h,w] == r W + s
+//! ```
+//!
+//! `x: [batch, channels, H, W]`. Padding never wins: windows are cut at the image's edge. The first
+//! of equal elements takes the gradient, as in PyTorch; the index makes that an exact integer
+//! comparison, so backends that round differently still route the gradient the same way. The
+//! backward sum runs only over the windows that can cover the pixel.
+
+use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance};
+use crate::cell::{
+    Cell, Cmp, Idx, Red, at, ax, bind, cmp, cmp_idx, int, load, load_idx, local, max_over, min_over, num, sum, var,
+    when,
+};
+use crate::graph::{Graph, NodeId, TensorType};
+use crate::tensor::DType;
+
+/// Windows in the order height, width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+}
+
+/// The largest element of each window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPool {
+    pub window: Window,
+}
+
+/// Where in the image (row times width plus column) the first largest element is. u32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPoolIndex {
+    pub window: Window,
+}
+
+/// Inputs: dy, index. `size` is the height and width of x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPoolBackward {
+    pub window: Window,
+    pub size: [usize; 2],
+}
+
+/// Reads an image at the stored positions: the gradient of [`MaxPoolBackward`]. Inputs: x, index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPoolTake;
+
+impl Window {
+    /// A square window that moves by its own size.
+    pub fn square(kernel: usize) -> Window {
+        Window { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 2] }
+    }
+
+    /// Output height and width; `None` when no window fits or padding exceeds half the window.
+    pub fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
+        let side = |k: usize| {
+            let ok = self.stride[k] > 0 && self.kernel[k] > 0 && self.padding[k] <= self.kernel[k] / 2;
+            let room = size[k].checked_add(2 * self.padding[k])?.checked_sub(self.kernel[k])?;
+            ok.then(|| room / self.stride[k] + 1)
+        };
+        Some([side(0)?, side(1)?])
+    }
+
+    /// The rows (or columns) of x under output position `out`, cut at the edges.
+    pub fn range(&self, k: usize, out: Idx, size: usize) -> (Idx, Idx) {
+        let start = out * at(self.stride[k]) - at(self.padding[k]);
+        let end = start.clone() + at(self.kernel[k]);
+        if self.padding[k] == 0 { (start, end) } else { (start.max(at(0)), end.min(at(size))) }
+    }
+
+    /// The output positions whose windows cover row (or column) `pos`.
+    pub fn covering(&self, k: usize, pos: Idx, outputs: usize) -> (Idx, Idx) {
+        let shifted = pos + at(self.padding[k]);
+        // ceil((pos + p - kernel + 1) / stride) ..= floor((pos + p) / stride)
+        let first = (shifted.clone() + at(self.stride[k]) - at(self.kernel[k])) / at(self.stride[k]);
+        let last = shifted / at(self.stride[k]);
+        (first.max(at(0)), (last + at(1)).min(at(outputs)))
+    }
+}
+
+/// Batch, channels, height, width.
+pub(super) fn image(op: &str, ty: &TensorType) -> OpResult<[usize; 4]> {
+    match <[usize; 4]>::try_from(ty.shape.as_slice()) {
+        Ok(dims) if ty.dtype == DType::F32 => Ok(dims),
+        _ => Err(OpError::shape(op, format!("needs f32 [batch, channels, height, width], got {ty}"))),
+    }
+}
+
+fn infer_window(op: &str, window: &Window, inputs: &[&TensorType]) -> OpResult<Vec<usize>> {
+    super::expect_inputs(op, inputs, 1..=1)?;
+    let [b, c, h, w] = image(op, inputs[0])?;
+    let [oh, ow] = window.output([h, w]).ok_or_else(|| {
+        OpError::shape(op, format!("{window:?} does not fit a {h}x{w} image, or its padding exceeds half of it"))
+    })?;
+    Ok(vec![b, c, oh, ow])
+}
+
+/// A reduction of the window over output position (2, 3); `body` gets row and column.
+fn over_window(
+    window: &Window,
+    size: &[usize],
+    red: Red,
+    names: [&'static str; 2],
+    body: impl Fn(Idx, Idx) -> Cell,
+) -> Cell {
+    let (r, s) = (var(names[0]), var(names[1]));
+    let (top, bottom) = window.range(0, ax(2), size[0]);
+    let (left, right) = window.range(1, ax(3), size[1]);
+    let inner = body(r.into(), s.into());
+    match red {
+        Red::Max => max_over(r, top, bottom, max_over(s, left, right, inner)),
+        Red::Min => min_over(r, top, bottom, min_over(s, left, right, inner)),
+        Red::Sum => sum(r, top, bottom, sum(s, left, right, inner)),
+    }
+}
+
+fn largest(window: &Window, size: &[usize]) -> Cell {
+    over_window(window, size, Red::Max, ["r", "s"], |r, s| load(0, [ax(0), ax(1), r, s]))
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn operands(&self) -> Vec<&'static str> {
+        vec!["x"]
+    }
+
+    fn axes(&self) -> Vec<&'static str> {
+        vec!["b", "c", "h", "w"]
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
+        Ok(TensorType::f32(infer_window("max_pool", &self.window, inputs)?))
+    }
+
+    fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
+        largest(&self.window, &inputs[0].shape[2..])
+    }
+
+    fn vjp(&self, g: &mut Graph, node: NodeId, dy: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {
+        let x = g.node(node).inputs[0];
+        let size = [g.shape(x)[2], g.shape(x)[3]];
+        let index = g.add(MaxPoolIndex { window: self.window }, &[x])?;
+        Ok(vec![Some(g.add(MaxPoolBackward { window: self.window, size }, &[dy, index])?)])
+    }
+
+    fn lowering(&self) -> Lowering {
+        Lowering::Cells
+    }
+
+    fn stored_operands(&self) -> Vec<usize> {
+        vec![]
+    }
+}
+
+impl Op for MaxPoolIndex {
+    fn name(&self) -> &'static str {
+        "max_pool.index"
+    }
+
+    fn operands(&self) -> Vec<&'static str> {
+        vec!["x"]
+    }
+
+    fn axes(&self) -> Vec<&'static str> {
+        vec!["b", "c", "h", "w"]
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
+        let shape = infer_window("max_pool.index", &self.window, inputs)?;
+        let [_, _, h, w] = image("max_pool.index", inputs[0])?;
+        if h * w > 1 << 24 {
+            return Err(OpError::shape("max_pool.index", format!("{h}x{w} pixels are more than f32 can number")));
+        }
+        Ok(TensorType::u32(shape))
+    }
+
+    fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
+        let size = &inputs[0].shape[2..];
+        let top = var("top");
+        let none = num((size[0] * size[1]) as f64 - 1.0);
+        let first = over_window(&self.window, size, Red::Min, ["t", "u"], |r, s| {
+            let hit = cmp(Cmp::Eq, load(0, [ax(0), ax(1), r.clone(), s.clone()]), local(top));
+            when(hit, int(r * at(size[1]) + s), none.clone())
+        });
+        bind(top, largest(&self.window, size), first)
+    }
+
+    fn vjp(&self, _: &mut Graph, _: NodeId, _: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {
+        Ok(vec![None])
+    }
+
+    fn lowering(&self) -> Lowering {
+        Lowering::Cells
+    }
+
+    fn stored_operands(&self) -> Vec<usize> {
+        vec![0]
+    }
+}
+
+impl Op for MaxPoolBackward {
+    fn name(&self) -> &'static str {
+        "max_pool.backward"
+    }
+
+    fn operands(&self) -> Vec<&'static str> {
+        vec!["dy", "index"]
+    }
+
+    fn axes(&self) -> Vec<&'static str> {
+        vec!["b", "c", "r", "s"]
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
+        super::expect_inputs(self.name(), inputs, 2..=2)?;
+        let [b, c, oh, ow] = image(self.name(), inputs[0])?;
+        let index = inputs[1];
+        if index.dtype != DType::U32
+            || index.shape != inputs[0].shape
+            || self.window.output(self.size) != Some([oh, ow])
+        {
+            return Err(OpError::shape(
+                self.name(),
+                format!("dy {}, index {index} and an input of {:?} do not belong together", inputs[0], self.size),
+            ));
+        }
+        Ok(TensorType::f32([b, c, self.size[0], self.size[1]]))
+    }
+
+    fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
+        let outputs = &inputs[0].shape[2..];
+        let (h, w) = (var("h"), var("w"));
+        let (top, bottom) = self.window.covering(0, ax(2), outputs[0]);
+        let (left, right) = self.window.covering(1, ax(3), outputs[1]);
+        let place = [ax(0), ax(1), h.into(), w.into()];
+        let here = ax(2) * at(self.size[1]) + ax(3);
+        let term = when(cmp_idx(Cmp::Eq, load_idx(1, place.clone()), here), load(0, place), num(0.0));
+        sum(h, top, bottom, sum(w, left, right, term))
+    }
+
+    fn vjp(&self, g: &mut Graph, node: NodeId, d: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {
+        let index = g.node(node).inputs[1];
+        Ok(vec![Some(g.add(MaxPoolTake, &[d, index])?), None])
+    }
+
+    fn lowering(&self) -> Lowering {
+        Lowering::Cells
+    }
+
+    fn stored_operands(&self) -> Vec<usize> {
+        vec![1]
+    }
+}
+
+impl Op for MaxPoolTake {
+    fn name(&self) -> &'static str {
+        "max_pool.take"
+    }
+
+    fn operands(&self) -> Vec<&'static str> {
+        vec!["x", "index"]
+    }
+
+    fn axes(&self) -> Vec<&'static str> {
+        vec!["b", "c", "h", "w"]
+    }
+
+    fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
+        super::expect_inputs(self.name(), inputs, 2..=2)?;
+        image(self.name(), inputs[0])?;
+        let index = inputs[1];
+        if index.dtype != DType::U32 || index.shape.len() != 4 || index.shape[..2] != inputs[0].shape[..2] {
+            return Err(OpError::shape(self.name(), format!("x {} and index {index} do not match", inputs[0])));
+        }
+        Ok(TensorType::f32(index.shape.clone()))
+    }
+
+    fn cell(&self, inputs: &[&TensorType], output: &TensorType) -> Cell {
+        let width = at(inputs[0].shape[3]);
+        let flat = load_idx(1, crate::cell::axes(output.shape.len()));
+        load(0, [ax(0), ax(1), flat.clone() / width.clone(), flat % width])
+    }
+
+    fn vjp(&self, _: &mut Graph, _: NodeId, _: NodeId, wanted: &[bool]) -> OpResult<Vec<Option<NodeId>>> {
+        // It only appears in second derivatives; a third would need the windows again.
+        if wanted[0] {
+            return Err(OpError::NoGradient { op: self.name().into(), input: "x".into() });
+        }
+        Ok(vec![None, None])
+    }
+
+    fn lowering(&self) -> Lowering {
+        Lowering::Cells
+    }
+
+    fn stored_operands(&self) -> Vec<usize> {
+        vec![1]
+    }
+}
+
+/// Shorthands for building with these ops.
+impl Graph {
+    pub fn max_pool(&mut self, x: NodeId, window: Window) -> OpResult<NodeId> {
+        self.add(MaxPool { window }, &[x])
+    }
+}
+
+pub const PAGE: Page = Page { name: "pool", samples };
+
+/// Shapes and windows that both kinds of pooling are tried on.
+pub(super) fn sample_windows() -> Vec<([usize; 4], Window)> {
+    let w = |kernel, stride, padding| Window { kernel, stride, padding };
+    vec![
+        ([1, 1, 1, 1], Window::square(1)),
+        ([2, 3, 7, 5], Window::square(2)),
+        ([1, 2, 11, 13], w([3, 3], [2, 2], [1, 1])),
+        ([2, 1, 9, 8], w([3, 2], [1, 1], [1, 0])),
+        ([1, 3, 10, 7], w([2, 3], [3, 4], [0, 1])),
+        ([3, 5, 33, 31], w([3, 3], [1, 2], [1, 1])),
+    ]
+}
+
+fn samples() -> Vec<Sample> {
+    let mut out = vec![];
+    for (shape, window) in sample_windows() {
+        let [b, c, h, w] = shape;
+        let [oh, ow] = window.output([h, w]).expect("samples fit");
+        let x = || (TensorType::f32(shape), Fill::Distinct);
+        let index = || (TensorType::u32([b, c, oh, ow]), Fill::Below((h * w) as u32));
+        let dy = (TensorType::f32([b, c, oh, ow]), Fill::Uniform(0.1, 1.0));
+        out.push(Sample::new(MaxPool { window }, vec![x()], Tolerance::Exact));
+        out.push(Sample::new(MaxPoolIndex { window }, vec![x()], Tolerance::Exact).no_gradient());
+        let terms = window.kernel[0] * window.kernel[1];
+        let back = MaxPoolBackward { window, size: [h, w] };
+        out.push(Sample::new(back, vec![dy, index()], Tolerance::Reduction(terms)));
+        out.push(Sample::new(MaxPoolTake, vec![x(), index()], Tolerance::Exact).no_gradient());
+    }
+    // Ties: the first of equal elements.
+    let ties = (TensorType::f32([1, 1, 4, 4]), Fill::Values([0.5, 0.5, 0.25, 0.5, 0.5, 0.0, 0.5, 0.5].repeat(2)));
+    let index = MaxPoolIndex { window: Window { kernel: [3, 3], stride: [1, 1], padding: [1, 1] } };
+    out.push(Sample::new(index, vec![ties], Tolerance::Exact).no_gradient());
+    out
+}

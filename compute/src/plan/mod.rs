@@ -1,0 +1,203 @@
+//! The plan of a step: kernels in order, the buffers they use, bytes and FLOPs. Plain data, the
+//! same for every backend, and printable: what is printed is what runs.
+//!
+//! Buffers of values that die within the step are shared by lifetime ([`buffers`]); a kernel's
+//! inputs and outputs never share one, except a new state written over the old by a kernel that
+//! reads only its own element of it ([`Kernel::in_place`]). The plan knows no backend.
+
+mod buffers;
+pub mod print;
+mod schedule;
+
+use crate::cell::Cell;
+use crate::cell::inline::{Source, substitute};
+use crate::graph::{Graph, NodeId, TensorType};
+use crate::ops::Lowering;
+use crate::rewrite::{self, Decisions, Fusion};
+
+/// A buffer's number in its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u32);
+
+/// A place for bytes on the device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// Rounded up to whole words of 4.
+    pub bytes: usize,
+    /// The leaf it holds; `None` for values of the step. Leaves of one name are one buffer in
+    /// all programs of a session.
+    pub leaf: Option<NodeId>,
+}
+
+/// One dispatch (a backend may need more than one for split reductions).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kernel {
+    /// The nodes it computes. The first decides the lowering; a second one is the sum over
+    /// batch, height and width of the `dy` that a `conv2d.backward_w` forms anyway.
+    pub outputs: Vec<NodeId>,
+    /// How it may be run fast.
+    pub lowering: Lowering,
+    /// The stored nodes it reads.
+    pub reads: Vec<NodeId>,
+    /// The nodes computed inside it.
+    pub inlined: Vec<NodeId>,
+    /// The state leaf whose buffer the output takes over.
+    pub in_place: Option<NodeId>,
+    pub flops: f64,
+    /// Bytes read and written if each buffer is moved once.
+    pub bytes: usize,
+}
+
+/// See the module's introduction.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub graph: Graph,
+    /// For each node its buffer; `None` where it is inlined.
+    pub storage: Vec<Option<BufferId>>,
+    pub buffers: Vec<Buffer>,
+    pub kernels: Vec<Kernel>,
+    /// (from, to): new states that could not be written in place, copied when the step is over.
+    pub copies: Vec<(BufferId, BufferId)>,
+    /// Where the nodes of the graph given to [`Plan::new`] went; `None` for dead ones.
+    pub map: Vec<Option<NodeId>>,
+}
+
+/// Why a graph cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error(
+        "{name} {shape:?} needs a buffer of {bytes} bytes and the device allows {limit}; \
+         it is too dear to recompute. Use a smaller batch or image"
+    )]
+    TooLarge { name: String, shape: Vec<usize>, bytes: usize, limit: usize },
+}
+
+impl Plan {
+    /// Plans a graph. `hard_limit`: the largest buffer the device allows, if it has a limit.
+    pub fn new(graph: &Graph, fusion: &Fusion, hard_limit: Option<usize>) -> Result<Plan, PlanError> {
+        let (graph, map) = rewrite::simplify(graph);
+        let decisions = rewrite::decide(&graph, fusion);
+        if let Some(limit) = hard_limit {
+            for id in graph.ids().filter(|id| decisions.stored[id.index()]) {
+                let (node, bytes) = (graph.node(id), graph.ty(id).bytes());
+                if bytes > limit {
+                    let (name, shape) = (node.name.clone(), node.ty.shape.clone());
+                    return Err(PlanError::TooLarge { name, shape, bytes, limit });
+                }
+            }
+        }
+        let kernels = kernels(&graph, &decisions, fusion);
+        let (kernels, in_place) = schedule::schedule(&graph, &decisions.stored, kernels);
+        let (buffers, storage, copies) = buffers::assign(&graph, &decisions.stored, &kernels, &in_place);
+        Ok(Plan { graph, storage, buffers, kernels, copies, map })
+    }
+
+    /// Whether a node has a buffer.
+    pub fn stored(&self, id: NodeId) -> bool {
+        self.storage[id.index()].is_some()
+    }
+
+    /// The node of this plan that a node of the original graph became.
+    pub fn find(&self, original: NodeId) -> Option<NodeId> {
+        self.map.get(original.index()).copied().flatten()
+    }
+
+    /// The node of an output.
+    pub fn output(&self, name: &str) -> Option<NodeId> {
+        self.graph.outputs.iter().find(|(n, _)| n == name).map(|(_, id)| *id)
+    }
+
+    /// A node's definition in terms of stored nodes: its own cell with every inlined producer
+    /// put in place of the reads. `Load(i, ..)` reads the i-th node of the returned list.
+    pub fn fused_cell(&self, id: NodeId) -> (Cell, Vec<NodeId>) {
+        let mut sources = vec![];
+        let mut fresh = 0;
+        let cell = self.compose(id, &mut sources, &mut fresh);
+        (cell, sources)
+    }
+
+    /// The cell of one node with its inputs numbered in `sources`.
+    fn compose(&self, id: NodeId, sources: &mut Vec<NodeId>, fresh: &mut u32) -> Cell {
+        let node = self.graph.node(id);
+        let Some(op) = node.op() else { return Cell::Const(0.0) };
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| self.graph.ty(*i)).collect();
+        let cell = op.cell(&types, &node.ty);
+        let from: Vec<Source> = node
+            .inputs
+            .iter()
+            .map(|&input| {
+                if self.stored(input) {
+                    let at = sources.iter().position(|s| *s == input).unwrap_or_else(|| {
+                        sources.push(input);
+                        sources.len() - 1
+                    });
+                    Source::Input(at)
+                } else {
+                    Source::Cell(self.compose(input, sources, fresh).into())
+                }
+            })
+            .collect();
+        substitute(&cell, &from, fresh)
+    }
+
+    /// Bytes of all buffers: what a step needs on the device, leaves included.
+    pub fn peak_bytes(&self) -> usize {
+        self.buffers.iter().map(|b| b.bytes).sum()
+    }
+
+    pub fn flops(&self) -> f64 {
+        self.kernels.iter().map(|k| k.flops).sum()
+    }
+}
+
+/// The kernels in node order, with companions joined.
+fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
+    let mut out: Vec<Kernel> = vec![];
+    for id in g.ids() {
+        let Some(op) = g.node(id).op() else { continue };
+        let lowering = op.lowering();
+        if !d.stored[id.index()] || lowering == Lowering::View {
+            continue;
+        }
+        let reads = rewrite::reads(g, &d.stored, id);
+        let inlined = rewrite::inlined_below(g, &d.stored, id);
+        let own = rewrite::own_cost(g, id);
+        let numel = g.ty(id).numel() as f64;
+        // Fast kernels form each element of an inlined operand once; naive ones once a read.
+        let flops = match lowering {
+            Lowering::Cells => d.weight[id.index()] * numel,
+            _ => {
+                let operands = g.node(id).inputs.iter().filter(|i| !d.stored[i.index()]);
+                let inner: f64 = operands.map(|i| d.weight[i.index()] * g.ty(*i).numel() as f64).sum();
+                own.flops * numel + inner
+            }
+        };
+        let bytes = reads.iter().map(|r| g.ty(*r).bytes()).sum::<usize>() + g.ty(id).bytes();
+        out.push(Kernel { outputs: vec![id], lowering, reads, inlined, in_place: None, flops, bytes });
+    }
+    if fusion.enabled { join_bias_gradients(g, out) } else { out }
+}
+
+/// Joins `sum(dy, [0, 2, 3])` to the `conv2d.backward_w` that forms the same `dy`.
+fn join_bias_gradients(g: &Graph, mut kernels: Vec<Kernel>) -> Vec<Kernel> {
+    let is_sum = |k: &Kernel, dy: NodeId| {
+        let node = g.node(k.outputs[0]);
+        let sum = crate::ops::reduce::Reduce { kind: crate::ops::reduce::Reduction::Sum, axes: vec![0, 2, 3] };
+        node.inputs == [dy] && node.op().is_some_and(|op| format!("{op:?}") == format!("{sum:?}"))
+    };
+    let mut k = 0;
+    while k < kernels.len() {
+        if matches!(kernels[k].lowering, Lowering::Conv2dBackwardW(_)) {
+            let dy = g.node(kernels[k].outputs[0]).inputs[1];
+            if let Some(at) = kernels.iter().position(|other| is_sum(other, dy)) {
+                let sum = kernels.remove(at);
+                if at < k {
+                    k -= 1;
+                }
+                kernels[k].outputs.extend(sum.outputs);
+            }
+        }
+        k += 1;
+    }
+    kernels
+}

@@ -1,0 +1,419 @@
+//! The training loop without files, clocks or screens: a [`Trainer`] owns a session, the data and
+//! a position, and is driven step by step by the binary or the page.
+//!
+//! The position is one number, the step: which images it sees, in which order, with which random
+//! numbers and learning rate, all follow from it and the recipe. So a run continues from a
+//! checkpoint with the same bits, and any step can be replayed for inspection.
+
+use std::collections::BTreeMap;
+
+use crate::backend::{BackendError, ProgramId};
+use crate::checkpoint::{CheckpointError, Named, match_weights};
+use crate::data::{Dataset, Images, permutation, stratified_split};
+use crate::graph::{Leaf, NodeId};
+use crate::metrics::{Confusion, Evaluation};
+use crate::network::{
+    ImageShape, ModelError, RING, TrainStep, eval_step, images_feed, labels_feed, optimizer, train_step,
+};
+use crate::nn::init;
+use crate::optim;
+use crate::recipe::Recipe;
+use crate::session::Session;
+use crate::tensor::Tensor;
+
+/// What can stop training.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    Weights(#[from] CheckpointError),
+    #[error("{0}")]
+    Data(String),
+    #[error(
+        "training diverged at step {step}: the loss is {loss}; the first tensor that is not finite is {tensor}. Try a smaller optimizer.lr, or train.clip_norm"
+    )]
+    Diverged { step: usize, loss: f64, tensor: String },
+}
+
+/// Loss and hits of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepMetrics {
+    pub step: usize,
+    pub loss: f64,
+    pub correct: u32,
+    pub images: u32,
+}
+
+/// Which held-out images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Validation,
+    Test,
+}
+
+/// See the module's introduction.
+pub struct Trainer {
+    session: Session,
+    recipe: Recipe,
+    data: Dataset,
+    train_images: Vec<u32>,
+    validation_images: Vec<u32>,
+    shape: ImageShape,
+    network: TrainStep,
+    /// Training programs by batch size: the full batch and the rest of an epoch.
+    steps: BTreeMap<usize, ProgramId>,
+    evals: BTreeMap<usize, ProgramId>,
+    gradients: Option<ProgramId>,
+    order: (usize, Vec<u32>),
+    step: usize,
+    read: usize,
+}
+
+impl Trainer {
+    /// Builds and loads everything, with fresh weights. Errors: a model that does not fit the
+    /// data, an empty data set, or a device that cannot hold it.
+    pub fn new(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+        let train = &data.train;
+        if train.is_empty() || data.classes.is_empty() {
+            return Err(TrainError::Data(format!("{} has no training images", data.name)));
+        }
+        let shape = ImageShape {
+            channels: train.channels,
+            height: train.height,
+            width: train.width,
+            classes: data.classes.len(),
+        };
+        let seed = u64::from(recipe.train.seed);
+        let (train_images, validation_images) = stratified_split(&train.labels, recipe.data.validation, seed);
+        let batch = recipe.train.batch.min(train_images.len());
+        let network = train_step(&recipe, shape, batch)?;
+        let mut trainer = Trainer {
+            session,
+            recipe,
+            data,
+            train_images,
+            validation_images,
+            shape,
+            network,
+            steps: BTreeMap::new(),
+            evals: BTreeMap::new(),
+            gradients: None,
+            order: (usize::MAX, vec![]),
+            step: 0,
+            read: 0,
+        };
+        let id = trainer.session.load(&trainer.network.graph)?;
+        trainer.steps.insert(batch, id);
+        let rest = trainer.train_images.len() % batch;
+        if rest > 0 {
+            let tail = train_step(&trainer.recipe, shape, rest)?;
+            let id = trainer.session.load(&tail.graph)?;
+            trainer.steps.insert(rest, id);
+        }
+        trainer.initialise()?;
+        Ok(trainer)
+    }
+
+    fn initialise(&mut self) -> Result<(), TrainError> {
+        for (name, value) in init::all(&self.network.graph, self.recipe.train.seed) {
+            self.session.write(&name, &value)?;
+        }
+        Ok(())
+    }
+
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Extends or shortens the run; only epochs and steps may differ.
+    pub fn set_length(&mut self, epochs: Option<usize>, steps: Option<usize>) {
+        self.recipe.train.epochs = epochs;
+        self.recipe.train.steps = steps;
+    }
+
+    pub fn network(&self) -> &TrainStep {
+        &self.network
+    }
+
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    pub fn classes(&self) -> &[String] {
+        &self.data.classes
+    }
+
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// Steps taken.
+    pub fn step_count(&self) -> usize {
+        self.step
+    }
+
+    pub fn batch(&self) -> usize {
+        self.recipe.train.batch.min(self.train_images.len())
+    }
+
+    pub fn steps_per_epoch(&self) -> usize {
+        self.train_images.len().div_ceil(self.batch())
+    }
+
+    pub fn total_steps(&self) -> usize {
+        match (self.recipe.train.steps, self.recipe.train.epochs) {
+            (Some(steps), _) => steps,
+            (None, epochs) => epochs.unwrap_or(1).saturating_mul(self.steps_per_epoch()),
+        }
+    }
+
+    pub fn train_count(&self) -> usize {
+        self.train_images.len()
+    }
+
+    pub fn part_count(&self, part: Part) -> usize {
+        match part {
+            Part::Validation => self.validation_images.len(),
+            Part::Test => self.data.test.len(),
+        }
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.network.params.iter().map(|p| self.network.graph.ty(*p).numel()).sum()
+    }
+
+    pub fn learning_rate(&self, step: usize) -> f64 {
+        self.recipe.schedule.lr(self.recipe.optimizer.lr, step, self.steps_per_epoch(), self.total_steps())
+    }
+
+    /// The images of a step, as positions in the training set.
+    fn images_of(&mut self, step: usize) -> Vec<u32> {
+        let (epoch, at) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        if self.order.0 != epoch {
+            let n = self.train_images.len();
+            let order = if self.recipe.data.shuffle {
+                permutation(n, u64::from(self.recipe.train.seed), epoch as u64)
+                    .into_iter()
+                    .filter_map(|k| self.train_images.get(k as usize).copied())
+                    .collect()
+            } else {
+                self.train_images.clone()
+            };
+            self.order = (epoch, order);
+        }
+        let batch = self.batch();
+        let from = (at * batch).min(self.order.1.len());
+        let to = (from + batch).min(self.order.1.len());
+        self.order.1[from..to].to_vec()
+    }
+
+    /// Writes what a step reads: images, labels, the random key, the optimiser's scalars.
+    fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
+        let which = self.images_of(step);
+        feed(&mut self.session, &self.data.train, &which, which.len())?;
+        let rng = Tensor::u32([2], vec![self.recipe.train.seed, step as u32]);
+        self.session.write("rng", &rng)?;
+        let lr = self.learning_rate(step);
+        for (name, value) in optim::scalars(&optimizer(&self.recipe), step as u64 + 1, lr) {
+            self.session.write(name, &Tensor::scalar(value))?;
+        }
+        Ok(which.len())
+    }
+
+    /// Starts one step on the device and moves on.
+    pub fn step(&mut self) -> Result<(), TrainError> {
+        let n = self.prepare(self.step)?;
+        let program = *self.steps.get(&n).ok_or_else(|| TrainError::Data(format!("no program for {n} images")))?;
+        self.session.run(program)?;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// Whether the ring of metrics is about to overflow: read it before the next step.
+    pub fn must_read(&self) -> bool {
+        self.step - self.read >= RING
+    }
+
+    /// Losses and hits of the steps since the last call. Errors: [`TrainError::Diverged`] when a
+    /// loss is not finite, naming the first tensor of that step that is not.
+    pub async fn metrics(&mut self) -> Result<Vec<StepMetrics>, TrainError> {
+        if self.read == self.step {
+            return Ok(vec![]);
+        }
+        let losses = self.session.leaf("metrics.loss").await?;
+        let hits = self.session.leaf("metrics.hits").await?;
+        let mut out = vec![];
+        for step in self.read..self.step {
+            let (loss, correct) = (losses.at(step % RING), hits.at(step % RING) as u32);
+            if !loss.is_finite() {
+                let tensor = self.first_not_finite(step).await?;
+                return Err(TrainError::Diverged { step, loss, tensor });
+            }
+            let at = (step % self.steps_per_epoch()) * self.batch();
+            let images = (self.train_images.len() - at).min(self.batch()) as u32;
+            out.push(StepMetrics { step, loss, correct, images });
+        }
+        self.read = self.step;
+        Ok(out)
+    }
+
+    /// Replays a step from the present state (which a step with a loss that is not finite leaves
+    /// as it was) and names its first tensor with a number that is not finite.
+    async fn first_not_finite(&mut self, step: usize) -> Result<String, TrainError> {
+        let n = self.prepare(step)?;
+        let network = train_step(&self.recipe, self.shape, n)?;
+        let g = &network.graph;
+        let live = g.live();
+        let last = network.loss;
+        let asked: Vec<NodeId> = g
+            .ids()
+            .filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype == crate::tensor::DType::F32)
+            .collect();
+        // One at a time: together they need not fit the device.
+        for id in asked {
+            let values = self.session.inspect(g, &[id]).await?;
+            if values.iter().flatten().any(|v| !v.is_finite()) {
+                return Ok(format!("{} {:?}", g.node(id).name, g.shape(id)));
+            }
+        }
+        Ok("none when the step is replayed".into())
+    }
+
+    /// Accuracy, scores and mean loss on held-out images. Weights do not change.
+    pub async fn evaluate(&mut self, part: Part) -> Result<Evaluation, TrainError> {
+        let which: Vec<u32> = match part {
+            Part::Validation => self.validation_images.clone(),
+            Part::Test => (0..self.data.test.len() as u32).collect(),
+        };
+        let mut confusion = Confusion::new(self.data.classes.clone());
+        let mut total = 0.0;
+        for chunk in which.chunks(self.batch()) {
+            let program = self.eval_program(chunk.len())?;
+            let images = if part == Part::Test { &self.data.test } else { &self.data.train };
+            feed(&mut self.session, images, chunk, chunk.len())?;
+            self.session.run(program)?;
+            let predicted = self.session.output(program, "predicted").await?;
+            let losses = self.session.output(program, "losses").await?;
+            for (k, &i) in chunk.iter().enumerate() {
+                let truth = images.labels.get(i as usize).copied().unwrap_or(0);
+                confusion.add(truth as usize, predicted.at(k) as usize).map_err(|e| TrainError::Data(e.to_string()))?;
+                total += losses.at(k);
+            }
+        }
+        Ok(Evaluation::new(&confusion, total / which.len().max(1) as f64))
+    }
+
+    fn eval_program(&mut self, n: usize) -> Result<ProgramId, TrainError> {
+        if let Some(id) = self.evals.get(&n) {
+            return Ok(*id);
+        }
+        let step = eval_step(&self.recipe, self.shape, n)?;
+        let id = self.session.load(&step.graph)?;
+        self.evals.insert(n, id);
+        Ok(id)
+    }
+
+    /// Names of the weights (PyTorch's state_dict: parameters and running statistics) and of the
+    /// optimiser's state.
+    fn stored_names(&self) -> (Vec<(String, Vec<usize>)>, Vec<(String, Vec<usize>)>) {
+        let g = &self.network.graph;
+        let (mut weights, mut rest) = (vec![], vec![]);
+        for id in g.leaves(|l| matches!(l, Leaf::Param | Leaf::State)) {
+            let node = g.node(id);
+            if node.name.starts_with("metrics.") {
+                continue;
+            }
+            let entry = (node.name.clone(), node.ty.shape.clone());
+            if node.name.starts_with("optimizer.") { rest.push(entry) } else { weights.push(entry) }
+        }
+        (weights, rest)
+    }
+
+    /// Weights and optimiser state as they are now.
+    pub async fn snapshot(&mut self) -> Result<(Named, Named), TrainError> {
+        let (weights, rest) = self.stored_names();
+        Ok((self.read_all(weights).await?, self.read_all(rest).await?))
+    }
+
+    /// The weights alone.
+    pub async fn weights(&mut self) -> Result<Named, TrainError> {
+        let (weights, _) = self.stored_names();
+        self.read_all(weights).await
+    }
+
+    async fn read_all(&mut self, names: Vec<(String, Vec<usize>)>) -> Result<Named, TrainError> {
+        let mut out = Vec::with_capacity(names.len());
+        for (name, _) in names {
+            let value = self.session.leaf(&name).await?;
+            out.push((name, value));
+        }
+        Ok(out)
+    }
+
+    /// Starts from given weights; `file` is what errors call their source. Errors: names or shapes
+    /// that do not match, all listed.
+    pub fn set_weights(&mut self, file: &str, given: Named) -> Result<(), TrainError> {
+        let (weights, _) = self.stored_names();
+        self.write_all(&match_weights(file, &weights, given)?)
+    }
+
+    /// Continues from a checkpoint at `step`. Nothing is written unless all of it matches.
+    pub fn restore(&mut self, file: &str, weights: Named, state: Named, step: usize) -> Result<(), TrainError> {
+        let (expected, rest) = self.stored_names();
+        let state = match_weights(file, &rest, state)?;
+        let weights = match_weights(file, &expected, weights)?;
+        self.write_all(&weights)?;
+        self.write_all(&state)?;
+        (self.step, self.read) = (step, step);
+        Ok(())
+    }
+
+    fn write_all(&mut self, values: &[(String, Tensor)]) -> Result<(), TrainError> {
+        for (name, value) in values {
+            self.session.write(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// The gradients of the parameters at the present weights on the first batch of the present
+    /// epoch: for histograms and for the reader. The program is built once.
+    pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {
+        let names: Vec<String> = self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
+        let program = match self.gradients {
+            Some(id) => id,
+            None => {
+                let mut g = self.network.graph.clone();
+                g.updates.clear();
+                g.outputs = names.iter().cloned().zip(self.network.grads.iter().copied()).collect();
+                let id = self.session.load(&g)?;
+                *self.gradients.insert(id)
+            }
+        };
+        let per_epoch = self.steps_per_epoch();
+        self.prepare(self.step / per_epoch * per_epoch)?;
+        self.session.run(program)?;
+        let mut out = vec![];
+        for name in names {
+            let d = self.session.output(program, &name).await?;
+            out.push((name, d));
+        }
+        Ok(out)
+    }
+}
+
+/// Writes the images and labels of a batch, padded to `n` with zeros.
+pub fn feed(session: &mut Session, images: &Images, which: &[u32], n: usize) -> Result<(), TrainError> {
+    let mut pixels = Vec::with_capacity(n * images.stride());
+    images.gather(which, &mut pixels);
+    pixels.resize(n * images.stride(), 0);
+    let mut labels: Vec<u32> = which.iter().filter_map(|&i| images.labels.get(i as usize).copied()).collect();
+    labels.resize(n, 0);
+    let shape = [n, images.channels, images.height, images.width];
+    session.write(&images_feed(n), &Tensor::u8(shape, pixels))?;
+    session.write(&labels_feed(n), &Tensor::u32([n], labels))?;
+    Ok(())
+}

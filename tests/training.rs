@@ -1,0 +1,81 @@
+//! Training against PyTorch: the golden losses and gradients of `golden/make_training.py`, on the
+//! real CIFAR-10 images (`./check` fetches them).
+
+use compute::backend::Backend;
+use compute::cli::load::{DataSpec, load};
+use compute::data::Dataset;
+use compute::recipe::{Recipe, find_shipped};
+use compute::rewrite::Fusion;
+use compute::session::Session;
+use compute::train::Trainer;
+use serde_json::Value;
+use tests::backends;
+use tests::networks::difference;
+
+fn cifar() -> Dataset {
+    let spec = DataSpec { set: "cifar10".into(), limit: Some(20 * 64), ..DataSpec::default() };
+    load(&spec).unwrap_or_else(|e| panic!("{e} (./check fetches it into .tools/cache and sets CHAINRULE_CACHE)"))
+}
+
+fn golden(side: u64) -> Value {
+    let text = include_str!("golden/training.json");
+    let all: Value = serde_json::from_str(text).expect("the golden file");
+    all["runs"].as_array().expect("runs").iter().find(|r| r["side"] == side).expect("a run of that size").clone()
+}
+
+fn trainer(name: &str, backend: Box<dyn Backend>) -> Trainer {
+    let text = find_shipped(name).expect("shipped");
+    let recipe = Recipe::parse(name, text, &["data.shuffle=false".into()]).expect("a recipe");
+    Trainer::new(Session::new(backend, Fusion::default()), recipe, cifar()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Losses of the first steps, each to 1e-4 of PyTorch's.
+fn follows(trainer: &mut Trainer, golden: &Value, steps: usize, what: &str) {
+    let want: Vec<f64> = golden["losses"].as_array().expect("losses").iter().filter_map(Value::as_f64).collect();
+    for (k, want) in want.iter().take(steps).enumerate() {
+        trainer.step().unwrap_or_else(|e| panic!("{what}: {e}"));
+        let got = pollster::block_on(trainer.metrics()).unwrap_or_else(|e| panic!("{what}: {e}"))[0].loss;
+        assert!((got - want).abs() <= 1e-4 * want.abs(), "{what}, step {}: {got} for {want}", k + 1);
+    }
+}
+
+/// The gradients at the first weights.
+fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
+    let grads = pollster::block_on(trainer.gradients()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    for (key, want) in golden["first_gradients"].as_object().expect("gradients") {
+        let want: Vec<f64> = want.as_array().expect("numbers").iter().filter_map(Value::as_f64).collect();
+        let (name, stride) = key.split_once("[::").map_or((key.as_str(), 1), |(n, s)| (n, s.trim_end_matches(']').parse().expect("a stride")));
+        let (_, got) = grads.iter().find(|(n, _)| n == name).expect("a parameter");
+        let got: Vec<f64> = got.to_f64().into_iter().step_by(stride).take(want.len()).collect();
+        let error = difference(&got, &want);
+        assert!(error < 1e-4, "{what}: the gradient of {key} differs by {error:.1e}");
+    }
+}
+
+#[test]
+fn seed_cnn_32_follows_pytorch_for_20_steps_on_the_cpu() {
+    let mut t = trainer("seed-cnn-32", backends::cpu());
+    gradients_equal(&mut t, &golden(32), "cpu");
+    follows(&mut t, &golden(32), 20, "cpu");
+}
+
+#[test]
+fn seed_cnn_32_follows_pytorch_for_20_steps_on_the_gpu() {
+    let mut t = trainer("seed-cnn-32", backends::gpu());
+    gradients_equal(&mut t, &golden(32), "gpu");
+    follows(&mut t, &golden(32), 20, "gpu");
+}
+
+#[test]
+fn seed_cnn_224_follows_pytorch_for_5_steps_on_the_cpu() {
+    let mut t = trainer("seed-cnn-224", backends::cpu());
+    gradients_equal(&mut t, &golden(224), "cpu");
+    follows(&mut t, &golden(224), 5, "cpu");
+}
+
+#[test]
+fn seed_cnn_224_follows_pytorch_for_5_steps_on_the_gpu_within_default_limits() {
+    let mut t = trainer("seed-cnn-224", backends::gpu_with_default_limits());
+    gradients_equal(&mut t, &golden(224), "gpu");
+    follows(&mut t, &golden(224), 5, "gpu");
+}

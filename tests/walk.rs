@@ -1,0 +1,99 @@
+//! Evaluates a graph in f64 straight from its definitions, one element at a time, each node once.
+//! Slow and simple: it shares nothing with the backends but the cells themselves.
+
+use compute::cell::eval;
+use compute::graph::{Graph, Kind, Leaf, NodeId, TensorType};
+use compute::tensor::{DType, unravel};
+
+/// The values of a graph's nodes, as far as they were asked for.
+pub struct Walk<'g> {
+    graph: &'g Graph,
+    values: Vec<Option<Vec<f64>>>,
+}
+
+impl<'g> Walk<'g> {
+    pub fn new(graph: &'g Graph) -> Walk<'g> {
+        let values = graph
+            .nodes()
+            .iter()
+            .map(|n| match &n.kind {
+                Kind::Leaf(Leaf::Constant(t)) => Some(t.to_f64()),
+                _ => None,
+            })
+            .collect();
+        Walk { graph, values }
+    }
+
+    /// Gives a leaf its value. Nodes already computed keep theirs: use a new walk for a new step.
+    pub fn set(&mut self, leaf: NodeId, values: Vec<f64>) {
+        assert_eq!(values.len(), self.graph.ty(leaf).numel(), "{}", self.graph.node(leaf).name);
+        self.values[leaf.index()] = Some(values);
+    }
+
+    /// [`Walk::set`] by name.
+    pub fn set_named(&mut self, name: &str, values: Vec<f64>) {
+        let leaf = self.graph.find(name).unwrap_or_else(|| panic!("no leaf {name}"));
+        self.set(leaf, values);
+    }
+
+    /// The value of a node.
+    pub fn get(&mut self, id: NodeId) -> Vec<f64> {
+        let mut needed = vec![false; id.index() + 1];
+        needed[id.index()] = true;
+        for i in (0..=id.index()).rev() {
+            if needed[i] && self.values[i].is_none() {
+                self.graph.nodes()[i].inputs.iter().for_each(|input| needed[input.index()] = true);
+            }
+        }
+        for i in 0..=id.index() {
+            if needed[i] && self.values[i].is_none() {
+                self.values[i] = Some(self.compute(NodeId(i as u32)));
+            }
+        }
+        self.values[id.index()].clone().expect("just computed")
+    }
+
+    fn compute(&self, id: NodeId) -> Vec<f64> {
+        let node = self.graph.node(id);
+        let Some(op) = node.op() else { panic!("leaf {} has no value", node.name) };
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| self.graph.ty(*i)).collect();
+        let inputs: Vec<&[f64]> =
+            node.inputs.iter().map(|i| self.values[i.index()].as_deref().expect("inputs come first")).collect();
+        let cell = op.cell(&types, &node.ty);
+        evaluate(&cell, &types, &inputs, &node.ty).unwrap_or_else(|e| panic!("{}: {e}", node.name))
+    }
+}
+
+/// Every element of a cell's output.
+pub fn evaluate(
+    cell: &compute::cell::Cell,
+    types: &[&TensorType],
+    inputs: &[&[f64]],
+    output: &TensorType,
+) -> Result<Vec<f64>, String> {
+    let mut load = |input: usize, index: &[i64]| {
+        let shape = &types[input].shape;
+        if index.len() != shape.len() {
+            return Err(format!("input {input} {shape:?} read with {} indices", index.len()));
+        }
+        let mut flat = 0;
+        for (&i, &d) in index.iter().zip(shape) {
+            if i < 0 || i >= d as i64 {
+                return Err(format!("input {input} {shape:?} read at {index:?}"));
+            }
+            flat = flat * d + i as usize;
+        }
+        Ok(inputs[input][flat])
+    };
+    (0..output.numel())
+        .map(|flat| {
+            let axes: Vec<i64> = unravel(flat, &output.shape).into_iter().map(|i| i as i64).collect();
+            let value = eval::eval(cell, &axes, &mut load)?;
+            match output.dtype {
+                DType::F32 => Ok(value),
+                _ if value.fract() == 0.0 && value >= 0.0 => Ok(value),
+                other => Err(format!("{value} at {axes:?} is not a {other}")),
+            }
+        })
+        .collect()
+}
