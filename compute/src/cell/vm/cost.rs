@@ -156,6 +156,9 @@ fn best(lins: &Lins, cell: &Cell) -> (f64, Option<(Var, i64)>) {
         let n = rounds(lins, v);
         let lanes = n.min(BLOCK as f64);
         let e = Estimate { lins, over: Some(Over::Var(v)), lanes };
+        if !e.cell_varies(cell) {
+            continue;
+        }
         // The accumulator is cleared and folded once.
         let cost = e.cell(cell) + 30.0 + 0.3 * lanes;
         if cost < out.0 {

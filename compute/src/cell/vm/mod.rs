@@ -42,10 +42,18 @@ const CHAIN: i64 = 1024;
 /// Elements of a piece of parallel work.
 const PIECE: usize = 8192;
 
+/// Elements set aside at a time by a program that writes over its input.
+const OVER: usize = 4096;
+
+/// Most inputs of such a program.
+const MOST_INPUTS: usize = 16;
+
 /// The elements of an input.
 #[derive(Clone, Copy, Debug)]
 pub enum View<'a, T> {
     Num(&'a [T]),
+    /// The elements from an offset on; no others may be read.
+    Part(&'a [T], usize),
     U32(&'a [u32]),
     U8(&'a [u8]),
 }
@@ -163,24 +171,60 @@ impl Program {
         self.len == 0
     }
 
-    /// Fills all of `out`, on all cores. `scratch` holds one scratch for each worker and is only
-    /// grown, never shrunk: a second call allocates nothing.
+    /// Fills all of `out`, on all cores. With `own`, that input is what `out` holds before: the
+    /// program must read it at the element it writes only. Nothing is allocated once `workers`
+    /// are warm.
     pub fn run_parallel<T: Float>(
         &self,
         inputs: &[View<T>],
+        own: Option<usize>,
         out: &mut [T],
-        scratch: &Workers<T>,
+        workers: &Workers<T>,
     ) -> Result<(), String> {
         use rayon::prelude::*;
-        // Cheap programs get long pieces; both depend on the program alone.
-        let piece = if self.terms < 8.0 { 4 * PIECE } else { PIECE };
-        let piece = ((piece as f64 / self.terms.sqrt().max(1.0)) as usize).clamp(1, piece).next_multiple_of(64);
+        // Cheap programs get long pieces; the cut depends on the program alone.
+        let piece = (4 * PIECE) as f64 / self.terms.max(1.0).sqrt();
+        let piece = (piece as usize).clamp(64, 4 * PIECE).next_multiple_of(64);
+        let work = |(k, part): (usize, &mut [T])| {
+            workers.with(|s| match own {
+                None => self.run(inputs, k * piece, part, s),
+                Some(own) => self.run_over(inputs, own, k * piece, part, s),
+            })
+        };
         if self.len <= piece {
-            return scratch.with(|s| self.run(inputs, 0, out, s));
+            return work((0, out));
         }
-        out.par_chunks_mut(piece)
-            .enumerate()
-            .try_for_each(|(k, part)| scratch.with(|s| self.run(inputs, k * piece, part, s)))
+        out.par_chunks_mut(piece).enumerate().try_for_each(work)
+    }
+
+    /// [`Program::run`] over the old values: they are set aside piece by piece.
+    fn run_over<T: Float>(
+        &self,
+        inputs: &[View<T>],
+        own: usize,
+        start: usize,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> Result<(), String> {
+        if inputs.len() > MOST_INPUTS || own >= inputs.len() {
+            return Err(format!("{} inputs are too many to write over one", inputs.len()));
+        }
+        let mut old = std::mem::take(&mut scratch.old);
+        old.resize(OVER.max(old.len()), T::ZERO);
+        let mut result = Ok(());
+        for (k, part) in out.chunks_mut(OVER).enumerate() {
+            let from = start + k * OVER;
+            old[..part.len()].copy_from_slice(part);
+            let mut views = [View::Num(&[][..]); MOST_INPUTS];
+            views[..inputs.len()].copy_from_slice(inputs);
+            views[own] = View::Part(&old[..part.len()], from);
+            result = self.run(&views[..inputs.len()], from, part, scratch);
+            if result.is_err() {
+                break;
+            }
+        }
+        scratch.old = old;
+        result
     }
 }
 

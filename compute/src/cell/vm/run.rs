@@ -14,6 +14,8 @@ pub struct Scratch<T> {
     g: Vec<Box<[i64]>>,
     /// Which lanes are active, one for each nested branch.
     masks: Vec<Box<[T]>>,
+    /// Values set aside by a program that writes over its input.
+    pub(super) old: Vec<T>,
 }
 
 struct Machine<'a, T> {
@@ -108,22 +110,12 @@ impl<T: Float> Scratch<T> {
     }
 }
 
-/// Calls `$f` on the elements of a view.
-macro_rules! each_view {
-    ($view:expr, $x:ident => $e:expr) => {
-        match $view {
-            View::Num($x) => $e,
-            View::U32($x) => $e,
-            View::U8($x) => $e,
-        }
-    };
-}
-
 impl<T: Float> View<'_, T> {
     fn number(&self, at: i64) -> Option<T> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).copied(),
+            View::Part(x, from) => x.get(at.checked_sub(*from)?).copied(),
             View::U32(x) => x.get(at).map(|v| T::from_i64((*v).into())),
             View::U8(x) => x.get(at).map(|v| T::from_i64((*v).into())),
         }
@@ -133,13 +125,19 @@ impl<T: Float> View<'_, T> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).map(|v| v.to_f64() as i64),
+            View::Part(x, from) => x.get(at.checked_sub(*from)?).map(|v| v.to_f64() as i64),
             View::U32(x) => x.get(at).map(|v| (*v).into()),
             View::U8(x) => x.get(at).map(|v| (*v).into()),
         }
     }
 
     fn len(&self) -> usize {
-        each_view!(self, x => x.len())
+        match self {
+            View::Num(x) => x.len(),
+            View::Part(x, from) => from + x.len(),
+            View::U32(x) => x.len(),
+            View::U8(x) => x.len(),
+        }
     }
 }
 
@@ -197,9 +195,14 @@ impl<T: Float> Machine<'_, T> {
             Val::M(input, base) => {
                 let from = self.r.i[base as usize] + self.lo as i64;
                 let view = self.input(input)?;
-                let View::Num(x) = view else { return Err(format!("input {input} does not hold numbers")) };
-                let part = usize::try_from(from).ok().and_then(|f| x.get(f..f + (self.hi - self.lo)));
-                Src::V(part.ok_or_else(|| outside(input, from, x.len()))?)
+                let (x, skip) = match view {
+                    View::Num(x) => (x, 0),
+                    View::Part(x, skip) => (x, *skip),
+                    _ => return Err(format!("input {input} does not hold numbers")),
+                };
+                let start = usize::try_from(from).ok().and_then(|f| f.checked_sub(skip));
+                let part = start.and_then(|f| x.get(f..f + (self.hi - self.lo)));
+                Src::V(part.ok_or_else(|| outside(input, from, view.len()))?)
             }
         })
     }
