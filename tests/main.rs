@@ -3,8 +3,5 @@
 mod data;
 mod data_mutants;
 mod fetch;
-mod golden;
-mod gradients;
-mod heap;
-mod recipe;
-mod runs;
+mod file_server;
+mod pictures;
