@@ -4,5 +4,6 @@ mod alloc;
 mod data;
 mod data_mutants;
 mod fetch;
+mod fetch_npm;
 mod file_server;
 mod pictures;
