@@ -3,5 +3,6 @@
 mod data;
 mod data_mutants;
 mod fetch;
+mod fetch_npm;
 mod file_server;
 mod pictures;
