@@ -12,7 +12,7 @@ use compute::graph::{Graph, NodeId, TensorType};
 use compute::ops::{Fill, Sample};
 use compute::tensor::DType;
 use tests::samples;
-use tests::walk::{Walk, evaluate};
+use tests::walk::{Walk, evaluate, one};
 
 const H: f64 = 1e-4;
 /// Inputs up to this size are checked along every coordinate.
@@ -109,7 +109,7 @@ fn check(sample: &Sample) {
         }
     }
     // Large samples move all inputs at once; smaller ones one input, and the smallest one number.
-    if work > 1e6 {
+    if work > 1e7 {
         let along: Vec<Vec<f64>> = (0..inputs.len())
             .map(|k| if moving.contains(&k) { noise(100 + k as u32, inputs[k].len()) } else { still[k].clone() })
             .collect();
@@ -134,15 +134,9 @@ fn check(sample: &Sample) {
 fn every_vjp_equals_central_differences() {
     let mut checked: BTreeMap<&str, usize> = BTreeMap::new();
     for sample in samples::all().iter().filter(|s| s.differentiable) {
-        let start = std::time::Instant::now();
         check(sample);
-        let took = start.elapsed();
-        if took.as_millis() > 500 {
-            println!("{took:?} {}", samples::label(sample));
-        }
         *checked.entry(sample.op.name()).or_default() += 1;
     }
-    println!("{checked:?}");
     assert!(checked.len() > 50, "only {} ops were checked", checked.len());
 }
 
@@ -162,4 +156,28 @@ fn a_wrong_gradient_is_noticed() {
     let wrong: Vec<f64> = inputs[0].iter().zip(&dy).map(|(x, d)| if *x > 0.0 { *d } else { 0.0 }).collect();
     let got = dot(&wrong, &v);
     assert!((got - definition.slope(&inputs, &[v], &dy)).abs() > 1e-3);
+}
+
+#[test]
+fn compiled_cells_equal_their_definition_walked() {
+    for sample in samples::all() {
+        let definition = Definition::new(&sample);
+        let inputs = samples::inputs(&sample);
+        let inputs: Vec<&[f64]> = inputs.iter().map(Vec::as_slice).collect();
+        let (types, cell, output) = (&definition.types, &definition.cell, &definition.output);
+        let all = evaluate(cell, types, &inputs, output).unwrap_or_else(|e| panic!("{}: {e}", samples::label(&sample)));
+        let n = all.len();
+        let picks = [0, 1, n / 3, n / 2, n.saturating_sub(1)];
+        for flat in picks.into_iter().filter(|i| *i < n).chain((0..5).map(|k| bits(k, 6, 0, 0) as usize % n)) {
+            let value =
+                one(cell, types, &inputs, output, flat).unwrap_or_else(|e| panic!("{}: {e}", samples::label(&sample)));
+            let close = (all[flat] - value).abs() <= 1e-11 * value.abs() + 1e-13;
+            assert!(
+                close || all[flat] == value,
+                "{}: element {flat}: {} and {value}",
+                samples::label(&sample),
+                all[flat]
+            );
+        }
+    }
 }
