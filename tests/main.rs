@@ -3,6 +3,7 @@
 mod data;
 mod data_mutants;
 mod fetch;
+mod fetch_npm;
 mod file_server;
 mod golden;
 mod gradients;
