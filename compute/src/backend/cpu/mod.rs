@@ -2,11 +2,22 @@
 //! (the `gemm` crate); everything else, and whatever has no fast form, is its definition run by
 //! the compiled interpreter.
 
+mod blas;
+mod conv;
+mod matmul;
+mod operand;
+mod shared;
+mod source;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use std::sync::Arc;
 
 use super::host::{Cells, Host, Number, Place, Step};
 use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::NodeId;
+use crate::ops::Lowering;
 use crate::plan::{Kernel, Plan};
 use crate::tensor::Tensor;
 
@@ -16,6 +27,16 @@ impl Number for f32 {
         kernel: &Kernel,
         place: &dyn Fn(NodeId) -> Option<Place>,
     ) -> Result<Vec<Box<dyn Step<f32>>>, String> {
+        let fast = match &kernel.lowering {
+            Lowering::Matmul(op) => matmul::step(plan, kernel, *op, place)?,
+            Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_) | Lowering::Conv2dBackwardW(_) => {
+                conv::step(plan, kernel, place)
+            }
+            Lowering::Cells | Lowering::View => None,
+        };
+        if let Some(step) = fast {
+            return Ok(vec![step]);
+        }
         let one =
             |id: &NodeId| -> Result<Box<dyn Step<f32>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
         kernel.outputs.iter().map(one).collect()

@@ -241,6 +241,11 @@ impl<T: Float> Default for Workers<T> {
 }
 
 impl<T: Float> Workers<T> {
+    /// Bytes held by all scratches that no thread is using.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().filter_map(|s| s.try_lock().ok().map(|s| s.bytes())).sum()
+    }
+
     /// Calls `f` with the scratch of this thread.
     pub fn with<R>(&self, f: impl FnOnce(&mut Scratch<T>) -> R) -> R {
         let last = self.slots.len() - 1;

@@ -16,6 +16,8 @@ pub struct Scratch<T> {
     masks: Vec<Box<[T]>>,
     /// Values set aside by a program that writes over its input.
     pub(super) old: Vec<T>,
+    /// Buffers given back.
+    free: Vec<Vec<T>>,
 }
 
 struct Machine<'a, T> {
@@ -94,6 +96,32 @@ impl Program {
 }
 
 impl<T: Float> Scratch<T> {
+    /// A working buffer of `len` elements of any value; nothing is allocated once every size has
+    /// been seen.
+    pub fn take(&mut self, len: usize) -> Vec<T> {
+        // The smallest that is large enough, else the largest, so that few are ever widened.
+        let fits = (0..self.free.len()).filter(|&k| self.free[k].capacity() >= len);
+        let at = fits
+            .min_by_key(|&k| self.free[k].capacity())
+            .or_else(|| (0..self.free.len()).max_by_key(|&k| self.free[k].capacity()));
+        let mut buffer = at.map(|k| self.free.swap_remove(k)).unwrap_or_default();
+        buffer.resize(len, T::ZERO);
+        buffer
+    }
+
+    /// Gives a buffer back.
+    pub fn give(&mut self, buffer: Vec<T>) {
+        self.free.push(buffer);
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let lanes = self.l.len() + self.masks.len();
+        let numbers = lanes * BLOCK + self.s.len() + self.old.len();
+        let given: usize = self.free.iter().map(Vec::capacity).sum();
+        (numbers + given) * size_of::<T>() + (self.g.len() * BLOCK + self.i.len()) * 8
+    }
+
     fn grow(&mut self, p: &Program) {
         if self.i.len() < p.ints {
             self.i.resize(p.ints, 0);
