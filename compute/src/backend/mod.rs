@@ -5,9 +5,7 @@
 //! training step and an evaluation read the same weights. A program is a plan made ready; running
 //! it replays prebuilt work and allocates nothing.
 
-pub mod cpu;
-mod host;
-pub mod reference;
+pub mod gpu;
 
 use std::future::Future;
 use std::pin::Pin;

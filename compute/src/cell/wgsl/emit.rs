@@ -37,13 +37,24 @@ struct Emitter<'a> {
     names: usize,
 }
 
-pub(super) fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Printed {
+pub(super) fn function(
+    name: &str,
+    cell: &Cell,
+    shape: &[usize],
+    bound: &[(Var, usize)],
+    reads: &[Read],
+) -> Printed {
     check_size(name, shape)?;
-    let axes = shape.iter().map(|&d| (0, d.max(1) as i64 - 1)).collect();
+    let top = |d: usize| (0, d.max(1) as i64 - 1);
+    let axes = shape.iter().map(|&d| top(d)).collect();
     let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0 };
     let root = e.open(None, false);
+    let mut parameters: Vec<String> = (0..shape.len()).map(|k| format!("i{k}: i32")).collect();
+    for (k, (v, size)) in bound.iter().enumerate() {
+        e.scopes[root].ints.push((*v, format!("v{k}"), Some(top(*size))));
+        parameters.push(format!("v{k}: i32"));
+    }
     let value = e.cell(cell, root)?;
-    let parameters: Vec<String> = (0..shape.len()).map(|k| format!("i{k}: i32")).collect();
     let code = e.close(root);
     Ok(format!("fn {name}({}) -> f32 {{\n{code}    return {};\n}}\n", parameters.join(", "), bare(&value)))
 }
@@ -182,7 +193,7 @@ impl Emitter<'_> {
             }
             Idx::Load(input, ix) => format!("i32({})", self.load(*input, ix, s)?.0),
             Idx::Rand(r) => {
-                let mut part = |e: &mut Self, i: &Idx| -> Printed {
+                let part = |e: &mut Self, i: &Idx| -> Printed {
                     Ok(match i {
                         Idx::Const(c) => format!("{}u", *c as u32),
                         other => format!("u32({})", bare(&e.idx(other, s)?)),

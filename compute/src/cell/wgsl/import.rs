@@ -17,6 +17,8 @@ pub enum ImportError {
     NoConst { shader: String, name: String },
     #[error("{shader} has no function {name}")]
     NoFunction { shader: String, name: String },
+    #[error("{shader} has no text {text:?}")]
+    NoText { shader: String, text: String },
     #[error("{shader} imports {import}, which is not a file of shaders/")]
     NoImport { shader: String, import: String },
 }
@@ -136,6 +138,22 @@ impl Shader {
         };
         self.text = self.text.replacen(old, text, 1);
         Ok(self)
+    }
+
+    /// Replaces a phrase of the text, which must occur.
+    pub fn edit(mut self, from: &str, to: &str) -> Result<Shader, ImportError> {
+        if !self.text.contains(from) {
+            return Err(ImportError::NoText { shader: self.name, text: from.into() });
+        }
+        self.text = self.text.replacen(from, to, 1);
+        Ok(self)
+    }
+
+    /// Adds a text at the end.
+    pub fn add(mut self, text: &str) -> Shader {
+        self.text.push('\n');
+        self.text += text;
+        self
     }
 
     /// Puts other storage bindings (and whatever else belongs to the top) in place of all of the file's.

@@ -13,7 +13,7 @@ mod free;
 pub mod import;
 mod range;
 
-use crate::cell::{Cell, Idx, at, ax};
+use crate::cell::{Cell, Idx, Var, at, ax};
 use crate::tensor::{DType, numel, strides};
 
 /// The longest sequential chain of additions.
@@ -69,7 +69,19 @@ impl Read {
 
 /// `fn name(i0: i32, ...) -> f32 { ... }`: the element of a tensor of this shape that `cell` defines.
 pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<String, PrintError> {
-    emit::function(name, cell, shape, reads)
+    emit::function(name, cell, shape, &[], reads)
+}
+
+/// [`function`] of a cell with free index names: each becomes a parameter after the axes, from 0
+/// to below its size.
+pub fn function_of(
+    name: &str,
+    cell: &Cell,
+    shape: &[usize],
+    bound: &[(Var, usize)],
+    reads: &[Read],
+) -> Result<String, PrintError> {
+    emit::function(name, cell, shape, bound, reads)
 }
 
 /// A complete kernel: its code, entry point `main`, and the workgroups to dispatch.
