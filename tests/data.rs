@@ -92,11 +92,7 @@ fn idx_files_on_disk() {
     put(root.path(), "t10k-labels-idx1-ubyte", &idx(&[1], &[10]));
     assert!(fails(&spec).contains("t10k-labels-idx1-ubyte: byte 8: label 10 of image 0"));
     put(root.path(), "t10k-labels-idx1-ubyte", &idx(&[1], &[1]));
-    put(
-        root.path(),
-        "t10k-images.idx3-ubyte",
-        &idx(&[1, 2, 1], &[9, 9]),
-    );
+    put(root.path(), "t10k-images.idx3-ubyte", &idx(&[1, 2, 1], &[9, 9]));
     assert!(fails(&spec).contains("training images are 2x1, test images 1x2"));
     put(root.path(), "t10k-images.idx3-ubyte", &[]);
     assert!(fails(&spec).contains("t10k-images.idx3-ubyte: byte 0: the file is empty"));

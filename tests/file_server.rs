@@ -45,12 +45,7 @@ pub fn serve(body: Vec<u8>, answers: Vec<Answer>) -> Server {
     Server { url, seen }
 }
 
-fn answer_one(
-    mut stream: std::net::TcpStream,
-    answer: &Answer,
-    body: &[u8],
-    log: &Mutex<Vec<String>>,
-) {
+fn answer_one(mut stream: std::net::TcpStream, answer: &Answer, body: &[u8], log: &Mutex<Vec<String>>) {
     let mut range = String::new();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut line = String::new();
@@ -58,17 +53,11 @@ fn answer_one(
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("range:") {
             range = value.trim().to_string();
         }
-        assert!(
-            !line.starts_with("GET ") || line.contains(&format!("/some/folder/{ARCHIVE} ")),
-            "{line}"
-        );
+        assert!(!line.starts_with("GET ") || line.contains(&format!("/some/folder/{ARCHIVE} ")), "{line}");
         line.clear();
     }
     log.lock().unwrap().push(range.clone());
-    let from = range
-        .strip_prefix("bytes=")
-        .and_then(|r| r.strip_suffix('-'))
-        .and_then(|r| r.parse().ok());
+    let from = range.strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')).and_then(|r| r.parse().ok());
     let from: usize = from.unwrap_or(0);
     let (status, from) = match answer {
         Answer::Hang => return,

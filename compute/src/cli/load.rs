@@ -206,11 +206,7 @@ fn list(
     files: &mut Vec<String>,
 ) -> Result<(), DataError> {
     // Joining an empty path would end in a slash.
-    let path = if prefix.is_empty() {
-        root.to_path_buf()
-    } else {
-        root.join(prefix)
-    };
+    let path = if prefix.is_empty() { root.to_path_buf() } else { root.join(prefix) };
     let failed = |error: std::io::Error| io_error(&path, "list", &error);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&path).map_err(failed)? {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kernel::{self, Dispatch, Place};
 use super::Gpu;
 use super::device::{Device, Pipeline};
+use super::kernel::{self, Dispatch, Place};
 use crate::backend::{BackendError, BackendResult};
 use crate::graph::Leaf;
 use crate::plan::Plan;
@@ -34,10 +34,8 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     let mut dispatches: Vec<Dispatch> = vec![];
     for k in &plan.kernels {
         let made = if gpu.naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
-        let failed = |e: kernel::LowerError| BackendError::Kernel {
-            kernel: kernel::label(&plan, k),
-            message: e.to_string(),
-        };
+        let failed =
+            |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);
     }
     for d in &dispatches {
@@ -118,7 +116,10 @@ fn build(
             known.insert(key, gpu.device.pipeline(d)?);
         }
         let made = &known[&key];
-        let missing = || BackendError::Kernel { kernel: d.label.clone(), message: "it names a buffer that the plan lacks".into() };
+        let missing = || BackendError::Kernel {
+            kernel: d.label.clone(),
+            message: "it names a buffer that the plan lacks".into(),
+        };
         let mut bound = vec![];
         for b in &d.bound {
             let buffer = match b.place {

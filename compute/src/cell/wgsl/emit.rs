@@ -37,13 +37,7 @@ struct Emitter<'a> {
     names: usize,
 }
 
-pub(super) fn function(
-    name: &str,
-    cell: &Cell,
-    shape: &[usize],
-    bound: &[(Var, usize)],
-    reads: &[Read],
-) -> Printed {
+pub(super) fn function(name: &str, cell: &Cell, shape: &[usize], bound: &[(Var, usize)], reads: &[Read]) -> Printed {
     check_size(name, shape)?;
     let top = |d: usize| (0, d.max(1) as i64 - 1);
     let axes = shape.iter().map(|&d| top(d)).collect();
