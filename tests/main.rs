@@ -1,7 +1,9 @@
 //! The integration tests of the workspace, in one binary: a module per part.
 
+mod commands;
 mod data;
 mod data_mutants;
+mod explanations;
 mod fetch;
 mod fetch_npm;
 mod file_server;
@@ -12,6 +14,8 @@ mod heap;
 mod pictures;
 mod plans;
 mod recipe;
+mod resume;
 mod runs;
+mod steady;
 mod tidy;
 mod training;
