@@ -1,4 +1,6 @@
 //! Shared by the integration tests.
 
+pub mod backends;
+pub mod networks;
 pub mod samples;
 pub mod walk;

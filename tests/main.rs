@@ -3,8 +3,15 @@
 mod data;
 mod data_mutants;
 mod fetch;
+mod fetch_npm;
+mod file_server;
+mod fusion;
 mod golden;
 mod gradients;
 mod heap;
+mod pictures;
+mod plans;
 mod recipe;
 mod runs;
+mod tidy;
+mod training;

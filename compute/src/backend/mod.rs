@@ -6,6 +6,7 @@
 //! it replays prebuilt work and allocates nothing.
 
 pub mod cpu;
+pub mod gpu;
 mod host;
 pub mod reference;
 

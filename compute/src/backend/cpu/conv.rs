@@ -74,7 +74,16 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
         Lowering::Conv2dBackwardX(_) => {
             let dy = Source::new(plan, inputs[0], find).filter(|s| s.agrees(&grid))?;
             let w = find(inputs[1])?;
-            Some(Box::new(BackwardX { window, groups: geometry.groups, channels: [x[1], y[1]], dy, w, grid, images: x[0], out }))
+            Some(Box::new(BackwardX {
+                window,
+                groups: geometry.groups,
+                channels: [x[1], y[1]],
+                dy,
+                w,
+                grid,
+                images: x[0],
+                out,
+            }))
         }
         _ => {
             let xs = Source::new(plan, inputs[0], find).filter(fits)?;

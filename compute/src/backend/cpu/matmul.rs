@@ -98,7 +98,15 @@ impl Whole {
         if small { (k / CHAIN).clamp(1, PARTS) } else { 1 }
     }
 
-    fn block(&self, buffers: &[Buffer<f32>], flat: usize, rows: (usize, usize), columns: (usize, usize), ks: (usize, usize), c: &mut [f32]) -> Result<(), String> {
+    fn block(
+        &self,
+        buffers: &[Buffer<f32>],
+        flat: usize,
+        rows: (usize, usize),
+        columns: (usize, usize),
+        ks: (usize, usize),
+        c: &mut [f32],
+    ) -> Result<(), String> {
         let (x, y) = (self.a.numbers(buffers)?, self.b.numbers(buffers)?);
         let (sa, sb) = (self.a.shape(), self.b.shape());
         let mut left = matrix(sa, self.op.transpose_a, lead(sa, &self.batch, flat));
@@ -117,7 +125,8 @@ impl Whole {
         let mut k = ks.0;
         while k < ks.1 {
             let depth = (ks.1 - k).min(CHAIN);
-            let (a, b) = (Strides { at: left.at + k * left.cs, ..left }, Strides { at: right.at + k * right.rs, ..right });
+            let (a, b) =
+                (Strides { at: left.at + k * left.cs, ..left }, Strides { at: right.at + k * right.rs, ..right });
             product((m, n, depth), c, to, true, x, a, y, b);
             k += depth;
         }
@@ -252,7 +261,18 @@ fn banded(
     let n = if rows { out.ty.shape[1] } else { out.ty.shape[0] };
     let bands = grid.plane.div_ceil(band_len(&grid));
     let parts = if rows { vec![0.0; bands.min(PARTS) * images * n] } else { vec![] };
-    Some(Box::new(Banded { rows, source, other, strides, bias: bias.cloned(), out: out.clone(), grid, images, n, parts }))
+    Some(Box::new(Banded {
+        rows,
+        source,
+        other,
+        strides,
+        bias: bias.cloned(),
+        out: out.clone(),
+        grid,
+        images,
+        n,
+        parts,
+    }))
 }
 
 impl Banded {

@@ -56,9 +56,19 @@ pub enum Source {
     Stored(Place),
     Conv(Box<Conv>),
     /// `a b`, a: `[m, depth]`, b: `[depth, k]`, both stored.
-    Product { a: Place, b: Place, sa: Strides, sb: Strides, depth: usize },
+    Product {
+        a: Place,
+        b: Place,
+        sa: Strides,
+        sb: Strides,
+        depth: usize,
+    },
     /// Elementwise over stored tensors and tiles of the same shape.
-    Cells { program: Box<Program>, inputs: Vec<Input>, pointwise: Option<usize> },
+    Cells {
+        program: Box<Program>,
+        inputs: Vec<Input>,
+        pointwise: Option<usize>,
+    },
 }
 
 pub enum Input {
@@ -319,7 +329,8 @@ fn compose(plan: &Plan, id: NodeId, find: Find, nodes: &mut Vec<NodeId>, fresh: 
     let mut put = vec![];
     for (k, &input) in node.inputs.iter().enumerate() {
         let root = view_root(g, input);
-        let heavy = |n: NodeId| !matches!(g.node(n).op().map(|op| op.lowering()), Some(Lowering::Cells | Lowering::View));
+        let heavy =
+            |n: NodeId| !matches!(g.node(n).op().map(|op| op.lowering()), Some(Lowering::Cells | Lowering::View));
         let stored = find(input).is_some();
         if stored || heavy(root) {
             // Seen under the shape that the op reads it in: the elements are the same.

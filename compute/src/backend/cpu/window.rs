@@ -56,7 +56,15 @@ impl Window {
     }
 
     /// Fills `cols` (taps x band length) from the channels `channels` of an image.
-    pub fn gather(&self, x: &[f32], rows: Rows, channels: std::ops::Range<usize>, h0: usize, h1: usize, cols: &mut [f32]) {
+    pub fn gather(
+        &self,
+        x: &[f32],
+        rows: Rows,
+        channels: std::ops::Range<usize>,
+        h0: usize,
+        h1: usize,
+        cols: &mut [f32],
+    ) {
         let (ow, s) = (self.output[1], self.geometry.stride[1]);
         let mut out = cols.chunks_exact_mut((h1 - h0) * ow);
         for c in channels {
@@ -65,7 +73,8 @@ impl Window {
                     let Some(line) = out.next() else { return };
                     let (from, to, first) = self.columns(j);
                     for (h, y) in (h0..h1).zip(line.chunks_exact_mut(ow)) {
-                        let Some(r) = self.row(h, i).filter(|r| (rows.first..rows.first + rows.rows).contains(r)) else {
+                        let Some(r) = self.row(h, i).filter(|r| (rows.first..rows.first + rows.rows).contains(r))
+                        else {
                             y.fill(0.0);
                             continue;
                         };
@@ -85,7 +94,15 @@ impl Window {
     }
 
     /// Adds a matrix of columns back to the positions it would be gathered from.
-    pub fn scatter(&self, cols: &[f32], rows: Rows, channels: std::ops::Range<usize>, h0: usize, h1: usize, x: &mut [f32]) {
+    pub fn scatter(
+        &self,
+        cols: &[f32],
+        rows: Rows,
+        channels: std::ops::Range<usize>,
+        h0: usize,
+        h1: usize,
+        x: &mut [f32],
+    ) {
         let (ow, s) = (self.output[1], self.geometry.stride[1]);
         let mut from_lines = cols.chunks_exact((h1 - h0) * ow);
         for c in channels {

@@ -1,0 +1,398 @@
+//! Products and convolutions: sizes, tiles, splits and accessors for the shaders built on
+//! `shared/gemm.wgsl`.
+//!
+//! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
+//! real workgroup memory) the register-tiled `gemm_rows` with tiles up to 32 x 32; on a GPU the
+//! workgroup-tiled `gemm_tiled`, or small register tiles when a side is narrow. Sums longer than
+//! [`SPAN`], and products with too few tiles to fill a device, are split along k.
+
+use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, label};
+use super::shaders;
+use crate::cell::wgsl::import::Shader;
+use crate::cell::wgsl::{Access, Read, fold_groups, function};
+use crate::cell::{Idx, at, ax, load};
+use crate::graph::NodeId;
+use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
+use crate::ops::elementwise::broadcast_index;
+use crate::ops::matmul::Matmul;
+use crate::plan::{BufferId, Kernel, Plan};
+use crate::tensor::{numel, strides};
+
+/// The longest part of a split sum: blocks of 4 are added first, so the chain is 1,024 long.
+const SPAN: usize = 4096;
+/// Invocations of a workgroup of `gemm_rows` (its `ROWS`).
+const ROWS: usize = 16;
+
+/// The sizes of one batched product and what is known of its operands.
+struct Product {
+    file: (&'static str, &'static str),
+    entry: &'static str,
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Whether A and B are computed where they are read.
+    computed: [bool; 2],
+}
+
+/// Tiles and split of a product.
+#[derive(Debug, PartialEq)]
+struct Shape {
+    tiled: bool,
+    /// Register tile in blocks of 4.
+    blocks: [usize; 2],
+    splits: usize,
+    span: usize,
+}
+
+impl Product {
+    fn choose(&self, class: Class) -> Shape {
+        let tiled = !class.software && self.m > 16 && self.n > 16;
+        let side = |size: usize, other: usize, own: bool, computed: bool| {
+            // A computed operand is one block wide, so that its code is written out once; the
+            // other side is as wide as it may be, because that divides the recomputation.
+            let most = match (class.software, own, computed) {
+                (_, true, _) => 1,
+                (true, _, true) => 8,
+                (false, _, true) => 4,
+                (true, ..) if size >= 256 && other >= 256 => 8,
+                (true, ..) if size >= 48 => 4,
+                _ => 2,
+            };
+            size.div_ceil(4).clamp(1, most)
+        };
+        let [a, b] = self.computed;
+        let blocks = [side(self.m, self.n, a, b), side(self.n, self.m, b, a)];
+        let tiles = if tiled {
+            self.m.div_ceil(64) * self.n.div_ceil(64)
+        } else {
+            self.m.div_ceil(4 * blocks[0]) * self.n.div_ceil(4 * blocks[1])
+        };
+        // Enough tiles to fill the device: 64 lanes in software, 256 workgroups or 16 K lanes else.
+        let enough = match (class.software, tiled) {
+            (true, _) => 64,
+            (_, true) => 256,
+            _ => 16_384,
+        };
+        let wanted = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
+        let bytes = (self.batch * self.m * self.n * 4).max(1);
+        let room = (class.max_buffer_bytes / bytes).max(1);
+        let splits = wanted.max(self.k.div_ceil(SPAN)).min(room).max(1);
+        let span = self.k.div_ceil(splits).next_multiple_of(32);
+        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span }
+    }
+
+    /// The dispatches, given a shader with its sizes and accessors set.
+    fn finish(
+        &self,
+        a: &Accessors,
+        shader: Shader,
+        vectors: &[BufferId],
+        bias: Option<BufferId>,
+        class: Class,
+    ) -> Result<Vec<Dispatch>, LowerError> {
+        let s = self.choose(class);
+        if self.batch * self.m * self.n == 0 {
+            return Ok(vec![]);
+        }
+        let shader = shader
+            .set("SPLITS", s.splits)?
+            .set("SPAN", s.span)?
+            .set("TM4", s.blocks[0])?
+            .set("TN4", s.blocks[1])?
+            .add(&a.functions());
+        let tiles = |m: usize, n: usize| self.m.div_ceil(m) * self.n.div_ceil(n) * self.batch * s.splits;
+        let (entry, count) = if s.tiled {
+            (format!("{}_tiled", self.entry), tiles(64, 64))
+        } else {
+            (self.entry.to_string(), tiles(4 * s.blocks[0], 4 * s.blocks[1]).div_ceil(ROWS))
+        };
+        let (name, groups) = (label(a.plan, a.kernel), fold_groups(count));
+        if s.splits == 1 {
+            let (text, bound) = a.bindings(None, vectors)?;
+            let text = format!("{text}@group(0) @binding({}) var<storage, read> parts: array<f32>;\n", bound.len());
+            let code = shader.bindings(&text).finish();
+            return Ok(vec![Dispatch { label: name, code, entry, groups, bound, scratch_bytes: 0 }]);
+        }
+        let elements = self.batch * self.m * self.n;
+        let scratch_bytes = elements * s.splits * 4;
+        let (text, all) = a.bindings(Some(true), vectors)?;
+        let put = "fn put(part: i32, batch: i32, m: i32, n: i32, value: f32) {
+    parts[((part * BATCH + batch) * M + m) * N + n] = value;
+}
+";
+        let is_output = |b: &Bound| b.writes && b.place != Place::Scratch;
+        let first = Dispatch {
+            label: name.clone(),
+            code: shader.clone().replace("put", put)?.bindings(&text).finish(),
+            entry,
+            groups,
+            bound: all
+                .iter()
+                .filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x)))
+                .copied()
+                .collect(),
+            scratch_bytes,
+        };
+        let (text, all) = a.bindings(Some(false), vectors)?;
+        let used =
+            |b: &&Bound| is_output(b) || b.place == Place::Scratch || bias.is_some_and(|x| b.place == Place::Buffer(x));
+        let second = Dispatch {
+            label: format!("{name}.combine"),
+            code: shader.bindings(&text).finish(),
+            entry: "combine".into(),
+            groups: fold_groups(elements.div_ceil(64)),
+            bound: all.iter().filter(used).copied().collect(),
+            scratch_bytes,
+        };
+        Ok(vec![first, second])
+    }
+
+    fn start(&self) -> Result<Shader, LowerError> {
+        Ok(Shader::new(self.file.0, self.file.1, shaders::SHARED)?)
+    }
+}
+
+/// `name(i0, ...)` reading an operand at these indices.
+fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result<String, LowerError> {
+    Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?)
+}
+
+/// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
+/// loads a block instead of sixteen. `across`: the block lies transposed in memory.
+fn vector_block(
+    name: &str,
+    buffer: &str,
+    [rows, columns]: [usize; 2],
+    batched: bool,
+    across: bool,
+    k: usize,
+) -> String {
+    let (p, q) = match (name, across) {
+        ("block_a", false) => ("m", "k"),
+        ("block_a", _) => ("k", "m"),
+        (_, false) => ("k", "n"),
+        _ => ("n", "k"),
+    };
+    let arguments = if name == "block_a" { "m: i32, k: i32" } else { "k: i32, n: i32" };
+    let base = if batched { format!("batch * {} + ", rows * columns / 4) } else { String::new() };
+    let row = |r: usize| {
+        let at = format!("min({p} + {r}, {})", rows - 1);
+        format!("{buffer}[{base}{at} * {} + column]", columns / 4)
+    };
+    let block = format!("mat4x4<f32>({}, {}, {}, {})", row(0), row(1), row(2), row(3));
+    let value = if across { format!("transpose({block})") } else { block };
+    // gemm_tiled walks k in steps of 32.
+    let past = if k.is_multiple_of(32) {
+        String::new()
+    } else {
+        "    if (k >= K) {\n        return mat4x4<f32>();\n    }\n".into()
+    };
+    format!(
+        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{\n{past}    let column = min({q} >> 2u, {});\n    return {value};\n}}\n",
+        columns / 4 - 1
+    )
+}
+
+pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let shapes = [plan.graph.shape(inputs[0]).to_vec(), plan.graph.shape(inputs[1]).to_vec()];
+    let shape = plan.graph.shape(out).to_vec();
+    let rank = shape.len();
+    let lead = &shape[..rank - 2];
+    let inner = |s: &[usize], t: bool| if t { s[s.len() - 2] } else { s[s.len() - 1] };
+    let p = Product {
+        file: ("matmul.wgsl", shaders::MATMUL),
+        entry: "forward",
+        batch: numel(lead),
+        m: shape[rank - 2],
+        n: shape[rank - 1],
+        k: inner(&shapes[0], op.transpose_a),
+        computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
+    };
+    let reads = a.inputs(out)?;
+    // (batch, row, column) of an operand as the index of its tensor.
+    let index = |k: usize, row: Idx, column: Idx| {
+        let own = &shapes[k][..shapes[k].len() - 2];
+        let steps = strides(lead);
+        let whole: Vec<Idx> = (0..lead.len()).map(|d| ax(0) / at(steps[d]) % at(lead[d])).collect();
+        let mut index: Vec<Idx> = broadcast_index(own, lead.len())
+            .into_iter()
+            .map(|i| if let Idx::Axis(d) = i { whole[d].clone() } else { i })
+            .collect();
+        index.extend([row, column]);
+        index
+    };
+    let swap = |t: bool, r: Idx, c: Idx| if t { (c, r) } else { (r, c) };
+    let (ra, ca) = swap(op.transpose_a, ax(1), ax(2));
+    let (rb, cb) = swap(op.transpose_b, ax(1), ax(2));
+    let text_a = accessor("load_a", index(0, ra, ca), &[p.batch, p.m, p.k], &reads[0])?;
+    let text_b = accessor("load_b", index(1, rb, cb), &[p.batch, p.k, p.n], &reads[1])?;
+    let mut shader = p
+        .start()?
+        .set("BATCH", p.batch)?
+        .set("M", p.m)?
+        .set("N", p.n)?
+        .set("K", p.k)?
+        .replace("load_a", &text_a)?
+        .replace("load_b", &text_b)?;
+    let mut vectors = vec![];
+    let buffers: Vec<Option<BufferId>> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
+    for (k, (name, across)) in [("block_a", op.transpose_a), ("block_b", op.transpose_b)].into_iter().enumerate() {
+        let s = &shapes[k];
+        let [rows, columns] = [s[s.len() - 2], s[s.len() - 1]];
+        let own = numel(&s[..s.len() - 2]);
+        let whole = own == 1 || s[..s.len() - 2] == *lead;
+        let alone = kernel.reads.iter().filter(|r| plan.storage[r.index()] == buffers[k]).count() == 1
+            && buffers.iter().filter(|b| **b == buffers[k]).count() == 1;
+        let (Access::Buffer(buffer), Some(id)) = (&reads[k].access, buffers[k]) else { continue };
+        if columns.is_multiple_of(4)
+            && p.k.is_multiple_of(4)
+            && p.k > 0
+            && columns > 0
+            && whole
+            && alone
+            && !any_computed(&p)
+        {
+            let stub = format!("fn load_{}(batch: i32, r: i32, c: i32) -> f32 {{\n    return 0.0;\n}}\n", &name[6..]);
+            shader = shader
+                .replace(name, &vector_block(name, buffer, [rows, columns], own > 1, across, p.k))?
+                .replace(&format!("load_{}", &name[6..]), &stub)?;
+            vectors.push(id);
+        }
+    }
+    let mut bias = None;
+    if op.bias {
+        let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
+        shader = shader.edit("= value;", "= bias(n) + value;")?.add(&text);
+        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+    }
+    p.finish(&a, shader, &vectors, bias, class)
+}
+
+/// Whether an operand is computed in the kernel (it may then read any of the buffers).
+fn any_computed(p: &Product) -> bool {
+    p.computed.contains(&true)
+}
+
+/// The sizes of a convolution in the shaders' names.
+fn sizes(shader: Shader, g: Geometry, x: &[usize], w: &[usize], y: &[usize]) -> Result<Shader, LowerError> {
+    let values: [(&str, usize); 15] = [
+        ("GROUPS", g.groups),
+        ("IMAGES", x[0]),
+        ("CI", w[1]),
+        ("CO", w[0] / g.groups),
+        ("H", x[2]),
+        ("W", x[3]),
+        ("KH", w[2]),
+        ("KW", w[3]),
+        ("OH", y[2]),
+        ("OW", y[3]),
+        ("STRIDE_H", g.stride[0]),
+        ("STRIDE_W", g.stride[1]),
+        ("PADDING_H", g.padding[0]),
+        ("PADDING_W", g.padding[1]),
+        ("DILATION_H", g.dilation[0]),
+    ];
+    let mut shader = shader.set("DILATION_W", g.dilation[1])?;
+    for (name, value) in values {
+        shader = shader.set(name, value)?;
+    }
+    Ok(shader)
+}
+
+/// Replaces a four-axis accessor by one of this operand.
+fn operand(shader: Shader, name: &str, read: &Read) -> Result<Shader, LowerError> {
+    let index = (0..4).map(Idx::Axis).collect();
+    Ok(shader.replace(name, &accessor(name, index, &read.shape, read)?)?)
+}
+
+fn computed(plan: &Plan, inputs: &[NodeId], [a, b]: [usize; 2]) -> [bool; 2] {
+    [!plan.stored(inputs[a]), !plan.stored(inputs[b])]
+}
+
+pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let p = Product {
+        file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
+        entry: "forward",
+        batch: op.geometry.groups,
+        m: w[0] / op.geometry.groups,
+        n: x[0] * y[2] * y[3],
+        k: w[1] * w[2] * w[3],
+        computed: computed(plan, &inputs, [1, 0]),
+    };
+    let reads = a.inputs(out)?;
+    let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
+    shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
+    let mut bias = None;
+    if op.bias {
+        let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
+        shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.add(&text);
+        let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
+        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+    }
+    p.finish(&a, shader, &[], bias, class)
+}
+
+pub(super) fn backward_x(
+    plan: &Plan,
+    kernel: &Kernel,
+    op: &Conv2dBackwardX,
+    class: Class,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let p = Product {
+        file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
+        entry: "backward_x",
+        batch: op.geometry.groups,
+        m: w[1],
+        n: dx[0] * dx[2] * dx[3],
+        k: w[0] / op.geometry.groups * w[2] * w[3],
+        computed: computed(plan, &inputs, [1, 0]),
+    };
+    let reads = a.inputs(out)?;
+    let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
+    let shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
+    p.finish(&a, shader, &[], None, class)
+}
+
+pub(super) fn backward_w(
+    plan: &Plan,
+    kernel: &Kernel,
+    op: &Conv2dBackwardW,
+    class: Class,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [x, dy, dw] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let with_bias = kernel.outputs.len() > 1;
+    let p = Product {
+        file: ("conv2d_backward_w.wgsl", shaders::CONV2D_BACKWARD_W),
+        entry: "backward_w",
+        batch: op.geometry.groups,
+        m: dw[0] / op.geometry.groups,
+        n: dw[1] * dw[2] * dw[3] + usize::from(with_bias),
+        k: dy[0] * dy[2] * dy[3],
+        computed: computed(plan, &inputs, [1, 0]),
+    };
+    let reads = a.inputs(out)?;
+    let shader = sizes(p.start()?, op.geometry, &x, &dw, &dy)?;
+    let mut shader = operand(operand(shader, "load_x", &reads[0])?, "load_dy", &reads[1])?;
+    if with_bias {
+        shader = shader.set("BIAS", 1)?.edit(
+            "TAPS + n] = value;\n    }",
+            "TAPS + n] = value;\n    } else {\n        out2[group * CO + m] = value;\n    }",
+        )?;
+    }
+    p.finish(&a, shader, &[], None, class)
+}

@@ -1,0 +1,200 @@
+//! From a plan's kernel to dispatches: complete WGSL texts with their bindings, as plain data.
+//!
+//! Every operand is an accessor function. For a stored tensor it reads the buffer; for a tensor
+//! that is computed inside the kernel it is printed from the producer's cell, which calls the
+//! accessors of its own operands. Products and convolutions put these in place of the plain
+//! accessors of their hand-written shader; everything else is a naive kernel printed from its
+//! cell, except long reductions to few results, which use `reduce.wgsl`.
+//!
+//! This file knows no device: it is text in, text out.
+
+use std::collections::BTreeMap;
+
+use super::{gemm, long_reduce};
+use crate::cell::wgsl::import::ImportError;
+use crate::cell::wgsl::{self, Access, PrintError, Read};
+use crate::graph::{NodeId, TensorType};
+use crate::ops::Lowering;
+use crate::plan::{BufferId, Kernel, Plan};
+
+/// What the choice of variants depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class {
+    /// A software device: no workgroup memory, large register tiles.
+    pub software: bool,
+    /// The largest scratch buffer.
+    pub max_buffer_bytes: usize,
+}
+
+/// What a binding is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Buffer(BufferId),
+    /// The program's scratch buffer, for the parts of split sums.
+    Scratch,
+}
+
+/// One binding of group 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub binding: u32,
+    pub place: Place,
+    pub writes: bool,
+}
+
+/// One dispatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// `conv2d.backward_w`, for pipelines and errors.
+    pub label: String,
+    pub code: String,
+    pub entry: String,
+    pub groups: [u32; 3],
+    pub bound: Vec<Bound>,
+    /// Scratch it needs.
+    pub scratch_bytes: usize,
+}
+
+/// Why a kernel has no text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    #[error(transparent)]
+    Print(#[from] PrintError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error("node {0} has no buffer")]
+    NoBuffer(u32),
+    #[error("{0} is a leaf, not an op")]
+    Leaf(String),
+}
+
+/// The accessors of one kernel under way.
+pub(super) struct Accessors<'a> {
+    pub plan: &'a Plan,
+    pub kernel: &'a Kernel,
+    /// Buffers read, in order of first use; the output's own for an in-place update.
+    reads: Vec<(BufferId, crate::tensor::DType)>,
+    /// Functions of inlined nodes, by node.
+    functions: BTreeMap<NodeId, String>,
+}
+
+impl<'a> Accessors<'a> {
+    pub fn new(plan: &'a Plan, kernel: &'a Kernel) -> Accessors<'a> {
+        Accessors { plan, kernel, reads: vec![], functions: BTreeMap::new() }
+    }
+
+    pub fn buffer(&self, id: NodeId) -> Result<BufferId, LowerError> {
+        self.plan.storage.get(id.index()).copied().flatten().ok_or(LowerError::NoBuffer(id.0))
+    }
+
+    /// The node's own cell with the types of its inputs.
+    pub fn cell(&self, id: NodeId) -> Result<crate::cell::Cell, LowerError> {
+        let node = self.plan.graph.node(id);
+        let op = node.op().ok_or_else(|| LowerError::Leaf(node.name.clone()))?;
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| self.plan.graph.ty(*i)).collect();
+        Ok(op.cell(&types, &node.ty))
+    }
+
+    /// How a node is read inside this kernel; prints what must be computed for it.
+    pub fn read(&mut self, id: NodeId) -> Result<Read, LowerError> {
+        let ty = self.plan.graph.ty(id).clone();
+        if !self.plan.stored(id) {
+            let name = format!("n{}", id.0);
+            if !self.functions.contains_key(&id) {
+                let reads = self.inputs(id)?;
+                let text = wgsl::function(&name, &self.cell(id)?, &ty.shape, &reads)?;
+                let what = &self.plan.graph.node(id).name;
+                self.functions.insert(id, format!("// {what}, computed where it is read\n{text}"));
+            }
+            return Ok(Read::call(name, &ty.shape));
+        }
+        wgsl::check_size(&self.plan.graph.node(id).name, &ty.shape)?;
+        let buffer = self.buffer(id)?;
+        if !self.reads.iter().any(|(b, _)| *b == buffer) {
+            self.reads.push((buffer, ty.dtype));
+        }
+        let name = if self.is_output(buffer) { "out".into() } else { format!("b{}", buffer.0) };
+        Ok(Read { access: Access::Buffer(name), dtype: ty.dtype, shape: ty.shape })
+    }
+
+    /// [`Accessors::read`] of all inputs of a node.
+    pub fn inputs(&mut self, id: NodeId) -> Result<Vec<Read>, LowerError> {
+        let inputs = self.plan.graph.node(id).inputs.clone();
+        inputs.into_iter().map(|i| self.read(i)).collect()
+    }
+
+    fn is_output(&self, buffer: BufferId) -> bool {
+        self.kernel.outputs.first().is_some_and(|o| self.plan.storage[o.index()] == Some(buffer))
+    }
+
+    /// The functions of inlined nodes.
+    pub fn functions(&self) -> String {
+        self.functions.values().map(|f| format!("\n{f}")).collect()
+    }
+
+    /// Binding texts and bindings: inputs, then outputs, then `parts`. `vectors` are bound as vec4.
+    pub fn bindings(&self, parts: Option<bool>, vectors: &[BufferId]) -> Result<(String, Vec<Bound>), LowerError> {
+        let mut text = String::new();
+        let mut bound = vec![];
+        let mut add = |name: &str, element: &str, place: Place, writes: bool| {
+            let binding = bound.len() as u32;
+            let mode = if writes { "read_write" } else { "read" };
+            text += &format!("@group(0) @binding({binding}) var<storage, {mode}> {name}: array<{element}>;\n");
+            bound.push(Bound { binding, place, writes });
+        };
+        for (buffer, dtype) in self.reads.iter().filter(|(b, _)| !self.is_output(*b)) {
+            let element = if vectors.contains(buffer) { "vec4<f32>" } else { wgsl::storage(*dtype) };
+            add(&format!("b{}", buffer.0), element, Place::Buffer(*buffer), false);
+        }
+        for (k, out) in self.kernel.outputs.iter().enumerate() {
+            let name = if k == 0 { "out".into() } else { format!("out{}", k + 1) };
+            let element = wgsl::storage(self.plan.graph.ty(*out).dtype);
+            add(&name, element, Place::Buffer(self.buffer(*out)?), true);
+        }
+        if let Some(writes) = parts {
+            add("parts", "f32", Place::Scratch, writes);
+        }
+        Ok((text, bound))
+    }
+}
+
+/// What a kernel is called.
+pub fn label(plan: &Plan, kernel: &Kernel) -> String {
+    kernel.outputs.first().map_or_else(String::new, |o| plan.graph.node(*o).name.clone())
+}
+
+/// The dispatches of a kernel, in order.
+pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
+    match &kernel.lowering {
+        Lowering::Matmul(op) => gemm::matmul(plan, kernel, op, class),
+        Lowering::Conv2d(op) => gemm::conv2d(plan, kernel, op, class),
+        Lowering::Conv2dBackwardX(op) => gemm::backward_x(plan, kernel, op, class),
+        Lowering::Conv2dBackwardW(op) => gemm::backward_w(plan, kernel, op, class),
+        Lowering::Cells | Lowering::View => match long_reduce::dispatches(plan, kernel)? {
+            Some(found) => Ok(found),
+            None => naive(plan, kernel),
+        },
+    }
+}
+
+/// The kernels printed from the cells alone, one an output: what the fast ones are compared with.
+pub fn naive(plan: &Plan, kernel: &Kernel) -> Result<Vec<Dispatch>, LowerError> {
+    let mut out = vec![];
+    for &id in &kernel.outputs {
+        let alone = Kernel { outputs: vec![id], ..kernel.clone() };
+        let mut a = Accessors::new(plan, &alone);
+        let ty = plan.graph.ty(id);
+        let reads = a.inputs(id)?;
+        let element = wgsl::function("element", &a.cell(id)?, &ty.shape, &reads)?;
+        let (bindings, bound) = a.bindings(None, &[])?;
+        let label = plan.graph.node(id).name.clone();
+        let head = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", ty.shape);
+        let main = wgsl::main_over("element", ty.dtype, &ty.shape);
+        let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{element}\n{main}", a.functions()));
+        let groups = wgsl::fold_groups(ty.numel().div_ceil(wgsl::WORKGROUP));
+        if ty.numel() > 0 {
+            out.push(Dispatch { label, code, entry: "main".into(), groups, bound, scratch_bytes: 0 });
+        }
+    }
+    Ok(out)
+}

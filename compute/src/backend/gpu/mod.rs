@@ -1,0 +1,235 @@
+//! The gpu backend: plans on any device that wgpu reaches, natively and in a browser. The only
+//! module that knows wgpu.
+//!
+//! Loading a plan makes its buffers, compiles its kernels ([`kernel`]: text from cells and
+//! shaders) and builds its bind groups, once. A run encodes uploads, then all dispatches in one
+//! pass, then the copies of new states, and submits once; nothing is looked up or made. Programs
+//! share leaves by name. u8 tensors are packed in words.
+//!
+//! Errors: no adapter, a kernel that does not compile (named), out of memory, a lost device.
+
+mod device;
+mod gemm;
+pub mod kernel;
+mod long_reduce;
+mod program;
+pub mod shaders;
+mod staging;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use device::Device;
+pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
+use kernel::Class;
+use program::Program;
+use staging::{Download, Upload};
+
+use super::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
+use crate::graph::{NodeId, TensorType};
+use crate::plan::Plan;
+use crate::tensor::{DType, Tensor};
+
+/// Uploads wait for the next run until they fill this much.
+const FLUSH_BYTES: usize = 64 << 20;
+
+/// A leaf on the device.
+struct Leaf {
+    buffer: wgpu::Buffer,
+    ty: TensorType,
+}
+
+/// See the module's introduction.
+pub struct Gpu {
+    device: Device,
+    info: DeviceInfo,
+    leaves: BTreeMap<String, Leaf>,
+    programs: BTreeMap<ProgramId, Program>,
+    next: u32,
+    upload: Upload,
+    download: Download,
+    naive: bool,
+}
+
+impl Gpu {
+    /// Opens an adapter with all that it grants.
+    pub async fn open(choice: &AdapterChoice) -> BackendResult<Gpu> {
+        Gpu::open_with(choice, Limits::Adapter).await
+    }
+
+    /// [`Gpu::open`] with chosen limits.
+    pub async fn open_with(choice: &AdapterChoice, limits: Limits) -> BackendResult<Gpu> {
+        let device = Device::open(choice, limits).await?;
+        let i = &device.info;
+        let info = DeviceInfo {
+            backend: "gpu",
+            name: i.name.clone(),
+            detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim().to_string(),
+            max_buffer_bytes: Some(device.max_buffer_bytes()),
+        };
+        Ok(Gpu {
+            device,
+            info,
+            leaves: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            next: 0,
+            upload: Upload::default(),
+            download: Download::default(),
+            naive: false,
+        })
+    }
+
+    /// Programs loaded from now on run only kernels printed from cells, without the hand-written
+    /// shaders: slow, and the proof that both agree.
+    pub fn naive(mut self) -> Gpu {
+        self.naive = true;
+        self
+    }
+
+    /// Whether the adapter is software.
+    pub fn is_software(&self) -> bool {
+        self.device.software
+    }
+
+    fn class(&self) -> Class {
+        Class { software: self.device.software, max_buffer_bytes: self.device.max_buffer_bytes() }
+    }
+
+    fn storage_usage() -> wgpu::BufferUsages {
+        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC
+    }
+
+    /// Makes a leaf, or checks that the known one has this type.
+    fn leaf(&mut self, name: &str, ty: &TensorType) -> BackendResult<wgpu::Buffer> {
+        if let Some(known) = self.leaves.get(name) {
+            if known.ty != *ty {
+                let (expected, got) = (known.ty.to_string(), ty.to_string());
+                return Err(BackendError::Mismatch { name: name.into(), expected, got });
+            }
+            return Ok(known.buffer.clone());
+        }
+        let buffer = self.device.buffer(name, ty.bytes(), Gpu::storage_usage())?;
+        self.leaves.insert(name.into(), Leaf { buffer: buffer.clone(), ty: ty.clone() });
+        Ok(buffer)
+    }
+
+    fn known(&self, name: &str) -> BackendResult<&Leaf> {
+        self.leaves.get(name).ok_or_else(|| BackendError::Unknown(name.into()))
+    }
+
+    /// Submits pending uploads on their own.
+    fn flush(&mut self) -> BackendResult<()> {
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.upload.encode(&mut encoder);
+        self.device.queue.submit([encoder.finish()]);
+        self.upload.recall();
+        self.device.check("upload")
+    }
+
+    fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> BackendResult<()> {
+        let buffer = self.known(name)?.buffer.clone();
+        self.upload.write(&mut self.device, &buffer, bytes)?;
+        if self.upload.pending_bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Encodes the read of a buffer and submits it with what waits.
+    fn start_read(&mut self, from: &wgpu::Buffer, bytes: usize) -> BackendResult<staging::Reading> {
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.upload.encode(&mut encoder);
+        let reading = self.download.start(&mut self.device, &mut encoder, from, bytes)?;
+        self.device.queue.submit([encoder.finish()]);
+        self.upload.recall();
+        reading.map();
+        self.device.check("download")?;
+        Ok(reading)
+    }
+
+    async fn read_tensor(&mut self, source: BackendResult<(wgpu::Buffer, TensorType)>) -> BackendResult<Tensor> {
+        let (buffer, ty) = source?;
+        let reading = self.start_read(&buffer, ty.bytes())?;
+        let bytes = self.download.finish(&self.device, reading).await?;
+        let wrong = || BackendError::Run { kernel: "download".into(), message: format!("{ty} came back short") };
+        Tensor::from_bytes(&ty.shape, ty.dtype, &bytes).ok_or_else(wrong)
+    }
+
+    fn stored(&self, program: ProgramId, node: NodeId) -> BackendResult<(wgpu::Buffer, TensorType)> {
+        let unknown = || BackendError::Unknown(format!("node {} of program {}", node.0, program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        let slot = p.plan.storage.get(node.index()).copied().flatten().ok_or_else(unknown)?;
+        let buffer = p.buffers.get(slot.0 as usize).ok_or_else(unknown)?;
+        Ok((buffer.clone(), p.plan.graph.ty(node).clone()))
+    }
+}
+
+impl Backend for Gpu {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn load(&mut self, plan: Arc<Plan>) -> BackendResult<ProgramId> {
+        let id = ProgramId(self.next);
+        let program = program::load(self, plan)?;
+        self.next += 1;
+        self.programs.insert(id, program);
+        Ok(id)
+    }
+
+    fn unload(&mut self, program: ProgramId) {
+        if let Some(p) = self.programs.remove(&program) {
+            for buffer in p.own {
+                self.device.free(buffer);
+            }
+        }
+    }
+
+    fn write(&mut self, leaf: &str, value: &Tensor) -> BackendResult<()> {
+        let known = self.known(leaf)?;
+        let got = TensorType { shape: value.shape().to_vec(), dtype: value.dtype() };
+        if known.ty != got {
+            let expected = known.ty.to_string();
+            return Err(BackendError::Mismatch { name: leaf.into(), expected, got: got.to_string() });
+        }
+        self.write_bytes(leaf, value.bytes())
+    }
+
+    fn write_f64(&mut self, leaf: &str, values: &[f64]) -> BackendResult<()> {
+        let ty = &self.known(leaf)?.ty;
+        if ty.dtype != DType::F32 || ty.numel() != values.len() {
+            let (expected, got) = (ty.to_string(), format!("{} f64 numbers", values.len()));
+            return Err(BackendError::Mismatch { name: leaf.into(), expected, got });
+        }
+        let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        self.write_bytes(leaf, bytemuck::cast_slice(&values))
+    }
+
+    fn run(&mut self, program: ProgramId) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.upload.encode(&mut encoder);
+        p.encode(&mut encoder);
+        self.device.queue.submit([encoder.finish()]);
+        self.upload.recall();
+        self.device.check(&p.name)?;
+        self.device.pump(false)
+    }
+
+    fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {
+        let source = self.stored(program, node);
+        Box::pin(self.read_tensor(source))
+    }
+
+    fn read_f64(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Vec<f64>> {
+        let source = self.stored(program, node);
+        Box::pin(async move { Ok(self.read_tensor(source).await?.to_f64()) })
+    }
+
+    fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor> {
+        let source = self.known(leaf).map(|l| (l.buffer.clone(), l.ty.clone()));
+        Box::pin(self.read_tensor(source))
+    }
+
+    fn memory(&self) -> Memory {
+        Memory { now_bytes: self.device.now_bytes, peak_bytes: self.device.peak_bytes, objects: self.device.objects }
+    }
+}

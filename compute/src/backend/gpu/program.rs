@@ -1,0 +1,159 @@
+//! A plan made ready: buffers, pipelines and bind groups, and the encoding of one step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Gpu;
+use super::device::{Device, Pipeline};
+use super::kernel::{self, Dispatch, Place};
+use crate::backend::{BackendError, BackendResult};
+use crate::graph::Leaf;
+use crate::plan::Plan;
+
+/// One recorded dispatch.
+struct Step {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    groups: [u32; 3],
+}
+
+pub struct Program {
+    pub plan: Arc<Plan>,
+    /// What errors call it.
+    pub name: String,
+    /// By the plan's buffer numbers; leaves are shared with other programs.
+    pub buffers: Vec<wgpu::Buffer>,
+    /// Those that die with the program.
+    pub own: Vec<wgpu::Buffer>,
+    steps: Vec<Step>,
+    copies: Vec<(wgpu::Buffer, wgpu::Buffer, u64)>,
+}
+
+pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
+    let class = gpu.class();
+    let mut dispatches: Vec<Dispatch> = vec![];
+    for k in &plan.kernels {
+        let made = if gpu.naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
+        let failed =
+            |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
+        dispatches.extend(made.map_err(failed)?);
+    }
+    for d in &dispatches {
+        check_limits(&gpu.device, d)?;
+    }
+    let (mut buffers, mut own) = (vec![], vec![]);
+    let result = build(gpu, &plan, &dispatches, &mut buffers, &mut own);
+    match result {
+        Ok((steps, copies)) => {
+            let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
+            Ok(Program { plan, name, buffers, own, steps, copies })
+        }
+        Err(e) => {
+            // A program that failed leaves nothing behind but leaves.
+            own.into_iter().for_each(|b| gpu.device.free(b));
+            Err(e)
+        }
+    }
+}
+
+fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
+    let most = device.limits.max_storage_buffers_per_shader_stage as usize;
+    let side = device.limits.max_compute_workgroups_per_dimension;
+    let message = if d.bound.len() > most {
+        format!("it binds {} storage buffers and the device allows {most}", d.bound.len())
+    } else if d.groups.iter().any(|g| *g > side) {
+        format!("its grid {:?} exceeds {side} along a side", d.groups)
+    } else if d.scratch_bytes > device.max_buffer_bytes() {
+        format!("its partial sums need {} bytes and the device allows {}", d.scratch_bytes, device.max_buffer_bytes())
+    } else {
+        return Ok(());
+    };
+    Err(BackendError::Kernel { kernel: d.label.clone(), message })
+}
+
+type Built = (Vec<Step>, Vec<(wgpu::Buffer, wgpu::Buffer, u64)>);
+
+fn build(
+    gpu: &mut Gpu,
+    plan: &Plan,
+    dispatches: &[Dispatch],
+    buffers: &mut Vec<wgpu::Buffer>,
+    own: &mut Vec<wgpu::Buffer>,
+) -> BackendResult<Built> {
+    for (k, b) in plan.buffers.iter().enumerate() {
+        let buffer = match b.leaf {
+            Some(id) => {
+                let node = plan.graph.node(id);
+                let new = !gpu.leaves.contains_key(&node.name);
+                let buffer = gpu.leaf(&node.name, &node.ty)?;
+                if let (true, Some(Leaf::Constant(value))) = (new, node.leaf()) {
+                    gpu.upload.write(&mut gpu.device, &buffer, value.bytes())?;
+                }
+                buffer
+            }
+            None => {
+                let buffer = gpu.device.buffer(&format!("step buffer {k}"), b.bytes, Gpu::storage_usage())?;
+                own.push(buffer.clone());
+                buffer
+            }
+        };
+        buffers.push(buffer);
+    }
+    let scratch_bytes = dispatches.iter().map(|d| d.scratch_bytes).max().unwrap_or(0);
+    let scratch = if scratch_bytes > 0 {
+        let buffer = gpu.device.buffer("partial sums", scratch_bytes, Gpu::storage_usage())?;
+        own.push(buffer.clone());
+        Some(buffer)
+    } else {
+        None
+    };
+    // Kernels with one text share a pipeline.
+    let mut known: BTreeMap<(&str, &str), Pipeline> = BTreeMap::new();
+    let mut steps = vec![];
+    for d in dispatches {
+        let key = (d.code.as_str(), d.entry.as_str());
+        if !known.contains_key(&key) {
+            known.insert(key, gpu.device.pipeline(d)?);
+        }
+        let made = &known[&key];
+        let missing = || BackendError::Kernel {
+            kernel: d.label.clone(),
+            message: "it names a buffer that the plan lacks".into(),
+        };
+        let mut bound = vec![];
+        for b in &d.bound {
+            let buffer = match b.place {
+                Place::Buffer(id) => buffers.get(id.0 as usize),
+                Place::Scratch => scratch.as_ref(),
+            };
+            bound.push((b.binding, buffer.ok_or_else(missing)?));
+        }
+        let group = gpu.device.bind_group(&d.label, &made.layout, &bound)?;
+        steps.push(Step { pipeline: made.pipeline.clone(), group, groups: d.groups });
+    }
+    let mut copies = vec![];
+    for (from, to) in &plan.copies {
+        if let (Some(a), Some(b)) = (buffers.get(from.0 as usize), buffers.get(to.0 as usize)) {
+            copies.push((a.clone(), b.clone(), b.size().min(a.size())));
+        }
+    }
+    Ok((steps, copies))
+}
+
+impl Program {
+    /// Encodes one step.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        if !self.steps.is_empty() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for step in &self.steps {
+                pass.set_pipeline(&step.pipeline);
+                pass.set_bind_group(0, &step.group, &[]);
+                let [x, y, z] = step.groups;
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        for (from, to, bytes) in &self.copies {
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The hand-written shaders, as texts. Nothing is read at run time.
+
+/// What `#import` finds.
+pub const SHARED: &[(&str, &str)] = &[("shared/gemm.wgsl", include_str!("../../../../shaders/shared/gemm.wgsl"))];
+
+pub const MATMUL: &str = include_str!("../../../../shaders/matmul.wgsl");
+pub const CONV2D_FORWARD: &str = include_str!("../../../../shaders/conv2d_forward.wgsl");
+pub const CONV2D_BACKWARD_X: &str = include_str!("../../../../shaders/conv2d_backward_x.wgsl");
+pub const CONV2D_BACKWARD_W: &str = include_str!("../../../../shaders/conv2d_backward_w.wgsl");
+pub const REDUCE: &str = include_str!("../../../../shaders/reduce.wgsl");
+
+/// Every shader that has entry points, by name.
+pub const ALL: &[(&str, &str)] = &[
+    ("matmul.wgsl", MATMUL),
+    ("conv2d_forward.wgsl", CONV2D_FORWARD),
+    ("conv2d_backward_x.wgsl", CONV2D_BACKWARD_X),
+    ("conv2d_backward_w.wgsl", CONV2D_BACKWARD_W),
+    ("reduce.wgsl", REDUCE),
+];

@@ -1,0 +1,190 @@
+//! Prints cells as WGSL: accessor functions (`fn n17(i0: i32, i1: i32) -> f32`), which fused
+//! kernels call, and complete naive kernels, one thread an output element.
+//!
+//! Indices are i32. Integer division is floored; where the left side cannot be negative (interval
+//! analysis, [`range`]) it is printed plainly. A sum is never one chain of more than
+//! [`CHAIN`] additions: longer ones are tiled. What does not change in a loop is computed before
+//! it. Functions that WGSL lacks come from `shaders/shared/math.wgsl`.
+//!
+//! Errors: a cell that reads an input that was not given, or a name that is not bound.
+
+mod emit;
+mod free;
+pub mod import;
+mod range;
+
+use crate::cell::{Cell, Idx, Var, at, ax};
+use crate::tensor::{DType, numel, strides};
+
+/// The longest sequential chain of additions.
+pub const CHAIN: i64 = 1024;
+
+/// Invocations of a workgroup of a naive kernel.
+pub const WORKGROUP: usize = 64;
+
+/// Helper functions for generated code.
+pub const MATH: &str = include_str!("../../../../shaders/shared/math.wgsl");
+
+/// Why a cell cannot be printed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrintError {
+    #[error("{function}: the cell reads input {input}, but {given} inputs were given")]
+    NoInput { function: String, input: usize, given: usize },
+    #[error("{function}: the name {name} is not bound")]
+    Unbound { function: String, name: &'static str },
+    #[error("{function}: input {input} has {expected} axes, the cell gives {got} indices")]
+    Rank { function: String, input: usize, expected: usize, got: usize },
+    #[error("{function}: {elements} elements are more than 32-bit indices reach; split the tensor")]
+    TooLarge { function: String, elements: usize },
+}
+
+/// How the reads of one input are spelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An element of this storage buffer, row-major. u8 tensors are packed in u32 words.
+    Buffer(String),
+    /// A call of this accessor function with one argument an axis; it returns f32.
+    Call(String),
+}
+
+/// One input of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub access: Access,
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+}
+
+impl Read {
+    /// Reads of a storage buffer.
+    pub fn buffer(name: impl Into<String>, dtype: DType, shape: &[usize]) -> Read {
+        Read { access: Access::Buffer(name.into()), dtype, shape: shape.to_vec() }
+    }
+
+    /// Calls of an accessor function of an f32 tensor.
+    pub fn call(name: impl Into<String>, shape: &[usize]) -> Read {
+        Read { access: Access::Call(name.into()), dtype: DType::F32, shape: shape.to_vec() }
+    }
+}
+
+/// `fn name(i0: i32, ...) -> f32 { ... }`: the element of a tensor of this shape that `cell` defines.
+pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<String, PrintError> {
+    emit::function(name, cell, shape, &[], reads)
+}
+
+/// [`function`] of a cell with free index names: each becomes a parameter after the axes, from 0
+/// to below its size.
+pub fn function_of(
+    name: &str,
+    cell: &Cell,
+    shape: &[usize],
+    bound: &[(Var, usize)],
+    reads: &[Read],
+) -> Result<String, PrintError> {
+    emit::function(name, cell, shape, bound, reads)
+}
+
+/// A complete kernel: its code, entry point `main`, and the workgroups to dispatch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naive {
+    pub code: String,
+    pub groups: [u32; 3],
+}
+
+/// The WGSL type of a tensor's storage elements.
+pub fn storage(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::U32 | DType::U8 => "u32",
+    }
+}
+
+/// `@group(0) @binding(b) var<storage, ...> name: array<...>;`
+pub fn binding(b: usize, name: &str, dtype: DType, writes: bool) -> String {
+    let mode = if writes { "read_write" } else { "read" };
+    format!("@group(0) @binding({b}) var<storage, {mode}> {name}: array<{}>;\n", storage(dtype))
+}
+
+/// Folds `count` workgroups into a grid of at most 65,535 along each side. The product may exceed
+/// `count`: kernels test their bounds.
+pub fn fold_groups(count: usize) -> [u32; 3] {
+    const SIDE: usize = 65_535;
+    let z = count.div_ceil(SIDE * SIDE).max(1);
+    let plane = count.div_ceil(z);
+    let y = plane.div_ceil(SIDE).max(1);
+    [plane.div_ceil(y) as u32, y as u32, z as u32]
+}
+
+/// The entry point that computes `element(i0, ...)` for every element of `out`.
+pub fn main_over(element: &str, dtype: DType, shape: &[usize]) -> String {
+    let n = numel(shape);
+    let steps = strides(shape);
+    let index: Vec<String> = (0..shape.len())
+        .map(|k| match (shape[k], steps[k]) {
+            (1, _) => "0".into(),
+            (d, s) => {
+                let q = if s == 1 { "flat".to_string() } else { format!("flat / {s}") };
+                if k == 0 || n / s == d { q } else { format!("{q} % {d}") }
+            }
+        })
+        .collect();
+    let value = format!("{element}({})", index.join(", "));
+    let value = if dtype == DType::F32 { value } else { format!("u32({value})") };
+    format!(
+        "@compute @workgroup_size({WORKGROUP})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {{
+    let flat = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
+    if (flat >= {n}) {{
+        return;
+    }}
+    out[flat] = {value};
+}}
+"
+    )
+}
+
+/// The kernel generated from a cell: group 0 binds the inputs in order and then the output.
+pub fn naive_kernel(
+    label: &str,
+    cell: &Cell,
+    inputs: &[(DType, &[usize])],
+    output: (DType, &[usize]),
+) -> Result<Naive, PrintError> {
+    let reads: Vec<Read> =
+        inputs.iter().enumerate().map(|(k, (dtype, shape))| Read::buffer(format!("in{k}"), *dtype, shape)).collect();
+    for shape in inputs.iter().map(|i| i.1).chain([output.1]) {
+        check_size(label, shape)?;
+    }
+    let mut code = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", output.1);
+    for (k, read) in reads.iter().enumerate() {
+        code += &binding(k, &format!("in{k}"), read.dtype, false);
+    }
+    code += &binding(reads.len(), "out", output.0, true);
+    code += "\n";
+    code += &function("element", cell, output.1, &reads)?;
+    code += "\n";
+    code += &main_over("element", output.0, output.1);
+    Ok(Naive { code: import::with_math(&code), groups: fold_groups(numel(output.1).div_ceil(WORKGROUP)) })
+}
+
+/// Refuses tensors that i32 indices cannot reach.
+pub fn check_size(function: &str, shape: &[usize]) -> Result<(), PrintError> {
+    match shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)) {
+        Some(n) if n <= i32::MAX as usize - WORKGROUP => Ok(()),
+        n => Err(PrintError::TooLarge { function: function.into(), elements: n.unwrap_or(usize::MAX) }),
+    }
+}
+
+/// The flat index in stride form, which compilers take apart better than Horner's.
+fn flat_index(index: &[Idx], shape: &[usize]) -> Idx {
+    index.iter().zip(strides(shape)).fold(at(0), |flat, (i, s)| flat + i.clone() * at(s))
+}
+
+/// The axes of a tensor of this rank as indices.
+pub fn axes(rank: usize) -> Vec<Idx> {
+    (0..rank).map(ax).collect()
+}
+
+#[cfg(test)]
+mod tests;

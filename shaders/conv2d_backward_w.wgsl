@@ -1,0 +1,88 @@
+// dw[o,c,i,j] = sum(b,h,w) dy[b,o,h,w] x[b, c, h s + i d - p, w s + j d - p]
+//
+// A product per group, long and narrow: A[m, k] is dy with m the output channel and k = (b, h, w),
+// B[k, n] the pixel of x that tap n = (c, i, j) of position k saw. k has millions of values where
+// dw has hundreds of elements, so it is split; `combine` adds the parts. See shared/gemm.wgsl.
+
+@group(0) @binding(0) var<storage, read> in0: array<f32>;
+@group(0) @binding(1) var<storage, read> in1: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> parts: array<f32>;
+
+// x: [IMAGES, GROUPS * CI, H, W], w: [GROUPS * CO, CI, KH, KW], y: [IMAGES, GROUPS * CO, OH, OW]
+const GROUPS: i32 = 1;
+const IMAGES: i32 = 1;
+const CI: i32 = 3;
+const CO: i32 = 8;
+const H: i32 = 8;
+const W: i32 = 8;
+const KH: i32 = 3;
+const KW: i32 = 3;
+const OH: i32 = 8;
+const OW: i32 = 8;
+const STRIDE_H: i32 = 1;
+const STRIDE_W: i32 = 1;
+const PADDING_H: i32 = 1;
+const PADDING_W: i32 = 1;
+const DILATION_H: i32 = 1;
+const DILATION_W: i32 = 1;
+
+// 1 when the gradient of the bias, db[o] = sum(b,h,w) dy[b,o,h,w], is formed in the same pass: one
+// more column of B that is 1 everywhere.
+const BIAS: i32 = 0;
+const TAPS: i32 = CI * KH * KW;
+const BATCH: i32 = GROUPS;
+const M: i32 = CO;
+const N: i32 = TAPS + BIAS;
+const K: i32 = IMAGES * OH * OW;
+
+fn load_x(b: i32, c: i32, h: i32, w: i32) -> f32 {
+    return in0[((b * (GROUPS * CI) + c) * H + h) * W + w];
+}
+
+fn load_dy(b: i32, o: i32, h: i32, w: i32) -> f32 {
+    return in1[((b * (GROUPS * CO) + o) * OH + h) * OW + w];
+}
+
+fn load_a(group: i32, m: i32, k: i32) -> f32 {
+    return load_dy(k / (OH * OW), group * CO + m, k / OW % OH, k % OW);
+}
+
+fn load_b(group: i32, k: i32, n: i32) -> f32 {
+    if (n >= TAPS) {
+        return 1.0;
+    }
+    let h = k / OW % OH * STRIDE_H + n / KW % KH * DILATION_H - PADDING_H;
+    let w = k % OW * STRIDE_W + n % KW * DILATION_W - PADDING_W;
+    if (h < 0 || h >= H || w < 0 || w >= W) {
+        return 0.0;
+    }
+    return load_x(k / (OH * OW), group * CI + n / (KH * KW), h, w);
+}
+
+fn store_c(group: i32, m: i32, n: i32, value: f32) {
+    if (n < TAPS) {
+        out[(group * M + m) * TAPS + n] = value;
+    }
+}
+
+@compute @workgroup_size(ROWS)
+fn backward_w(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    gemm_rows(flat_group(group, groups) * ROWS + i32(lane));
+}
+
+@compute @workgroup_size(256)
+fn backward_w_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    gemm_tiled(flat_group(group, groups), i32(lane));
+}
+
+// The second stage of a split product.
+@compute @workgroup_size(64)
+fn combine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    add_parts(flat_group(group, groups) * 64 + i32(lane));
+}
+
+#import "shared/gemm.wgsl"

@@ -1,0 +1,79 @@
+// y[b,o,h,w] = sum(c,i,j) x[b, c, h s + i d - p, w s + j d - p] w[o,c,i,j] (+ bias[o])
+//
+// A product per group: A is w as it lies in memory ([CO, CI KH KW]), B[k, n] is the pixel of x
+// that tap k = (c, i, j) of position n = (b, h, w) sees, 0 in the padding. Nothing is unfolded in
+// memory: see shared/gemm.wgsl for what one invocation computes. A bias replaces store_c.
+
+@group(0) @binding(0) var<storage, read> in0: array<f32>;
+@group(0) @binding(1) var<storage, read> in1: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<storage, read> parts: array<f32>;
+
+// x: [IMAGES, GROUPS * CI, H, W], w: [GROUPS * CO, CI, KH, KW], y: [IMAGES, GROUPS * CO, OH, OW]
+const GROUPS: i32 = 1;
+const IMAGES: i32 = 1;
+const CI: i32 = 3;
+const CO: i32 = 8;
+const H: i32 = 8;
+const W: i32 = 8;
+const KH: i32 = 3;
+const KW: i32 = 3;
+const OH: i32 = 8;
+const OW: i32 = 8;
+const STRIDE_H: i32 = 1;
+const STRIDE_W: i32 = 1;
+const PADDING_H: i32 = 1;
+const PADDING_W: i32 = 1;
+const DILATION_H: i32 = 1;
+const DILATION_W: i32 = 1;
+
+const BATCH: i32 = GROUPS;
+const M: i32 = CO;
+const N: i32 = IMAGES * OH * OW;
+const K: i32 = CI * KH * KW;
+
+fn load_x(b: i32, c: i32, h: i32, w: i32) -> f32 {
+    return in0[((b * (GROUPS * CI) + c) * H + h) * W + w];
+}
+
+fn load_w(o: i32, c: i32, i: i32, j: i32) -> f32 {
+    return in1[((o * CI + c) * KH + i) * KW + j];
+}
+
+fn load_a(group: i32, m: i32, k: i32) -> f32 {
+    return load_w(group * CO + m, k / (KH * KW), k / KW % KH, k % KW);
+}
+
+fn load_b(group: i32, k: i32, n: i32) -> f32 {
+    let h = n / OW % OH * STRIDE_H + k / KW % KH * DILATION_H - PADDING_H;
+    let w = n % OW * STRIDE_W + k % KW * DILATION_W - PADDING_W;
+    if (h < 0 || h >= H || w < 0 || w >= W) {
+        return 0.0;
+    }
+    return load_x(n / (OH * OW), group * CI + k / (KH * KW), h, w);
+}
+
+fn store_c(group: i32, m: i32, n: i32, value: f32) {
+    out[(n / (OH * OW) * (GROUPS * CO) + group * CO + m) * (OH * OW) + n % (OH * OW)] = value;
+}
+
+@compute @workgroup_size(ROWS)
+fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    gemm_rows(flat_group(group, groups) * ROWS + i32(lane));
+}
+
+@compute @workgroup_size(256)
+fn forward_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    gemm_tiled(flat_group(group, groups), i32(lane));
+}
+
+// The second stage of a split product.
+@compute @workgroup_size(64)
+fn combine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+      @builtin(local_invocation_index) lane: u32) {
+    add_parts(flat_group(group, groups) * 64 + i32(lane));
+}
+
+#import "shared/gemm.wgsl"

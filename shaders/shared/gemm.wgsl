@@ -1,0 +1,155 @@
+// The product behind matmul and the three convolutions: C[m, n] = sum(k) A[m, k] B[k, n], batched.
+//
+// A file that imports this one defines the sizes BATCH, M, N, K and the accessors load_a, load_b
+// and store_c; how an element is found (transposed, in an image patch, recomputed from another
+// definition) is their business alone. Everything here works on 4x4 blocks: a mat4x4 holds four
+// rows as its columns, so that `block_b * block_a` is the product of the blocks.
+//
+// SPLITS > 1 divides k into parts of SPAN (a multiple of 32) for long, narrow products; each part
+// writes its own C into `parts`, and `combine` adds them. A chain of additions is at most SPAN / 4.
+
+const SPLITS: i32 = 1;
+const SPAN: i32 = 4096;
+
+// Register tile of gemm_rows in blocks.
+const TM4: i32 = 2;
+const TN4: i32 = 2;
+// Invocations of a workgroup of gemm_rows.
+const ROWS: i32 = 16;
+
+// The number of this workgroup in a grid folded to stay below 65,535 along a side.
+fn flat_group(group: vec3<u32>, groups: vec3<u32>) -> i32 {
+    return i32((group.z * groups.y + group.y) * groups.x + group.x);
+}
+
+// A at (m, k), 0 past the end of k; rows past the end of m repeat the last and are never stored.
+fn a_at(batch: i32, m: i32, k: i32) -> f32 {
+    return select(0.0, load_a(batch, min(m, M - 1), min(k, K - 1)), k < K);
+}
+
+fn b_at(batch: i32, k: i32, n: i32) -> f32 {
+    return select(0.0, load_b(batch, min(k, K - 1), min(n, N - 1)), k < K);
+}
+
+fn row_a(batch: i32, m: i32, k: i32) -> vec4<f32> {
+    return vec4<f32>(a_at(batch, m, k), a_at(batch, m, k + 1), a_at(batch, m, k + 2), a_at(batch, m, k + 3));
+}
+
+fn row_b(batch: i32, k: i32, n: i32) -> vec4<f32> {
+    return vec4<f32>(b_at(batch, k, n), b_at(batch, k, n + 1), b_at(batch, k, n + 2), b_at(batch, k, n + 3));
+}
+
+// A[m .. m + 4, k .. k + 4]
+fn block_a(batch: i32, m: i32, k: i32) -> mat4x4<f32> {
+    return mat4x4<f32>(row_a(batch, m, k), row_a(batch, m + 1, k), row_a(batch, m + 2, k), row_a(batch, m + 3, k));
+}
+
+// B[k .. k + 4, n .. n + 4]
+fn block_b(batch: i32, k: i32, n: i32) -> mat4x4<f32> {
+    return mat4x4<f32>(row_b(batch, k, n), row_b(batch, k + 1, n), row_b(batch, k + 2, n), row_b(batch, k + 3, n));
+}
+
+// Where an element of a part goes. Replaced when SPLITS > 1 by a write into `parts`.
+fn put(part: i32, batch: i32, m: i32, n: i32, value: f32) {
+    store_c(batch, m, n, value);
+}
+
+fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
+    var rows = block;
+    for (var r = 0; r < 4; r++) {
+        for (var s = 0; s < 4; s++) {
+            if (m + r < M && n + s < N) {
+                put(part, batch, m + r, n + s, rows[r][s]);
+            }
+        }
+    }
+}
+
+// One invocation computes TM4 x TN4 blocks of C in registers and reads A and B straight from
+// memory: (TM4 + TN4) blocks for TM4 * TN4 block products. No workgroup memory and no barriers,
+// which software devices emulate slowly.
+fn gemm_rows(invocation: i32) {
+    let tiles_n = (N + 4 * TN4 - 1) / (4 * TN4);
+    let tiles = (M + 4 * TM4 - 1) / (4 * TM4) * tiles_n;
+    if (invocation >= tiles * SPLITS * BATCH) {
+        return;
+    }
+    let part = invocation / tiles % SPLITS;
+    let batch = invocation / (tiles * SPLITS);
+    let m0 = invocation % tiles / tiles_n * (4 * TM4);
+    let n0 = invocation % tiles % tiles_n * (4 * TN4);
+    let k_end = min(K, (part + 1) * SPAN);
+
+    var c: array<array<mat4x4<f32>, TN4>, TM4>;
+    for (var k = part * SPAN; k < k_end; k += 4) {
+        var a: array<mat4x4<f32>, TM4>;
+        for (var i = 0; i < TM4; i++) {
+            a[i] = block_a(batch, m0 + 4 * i, k);
+        }
+        for (var j = 0; j < TN4; j++) {
+            let b = block_b(batch, k, n0 + 4 * j);
+            for (var i = 0; i < TM4; i++) {
+                c[i][j] += b * a[i];
+            }
+        }
+    }
+    for (var i = 0; i < TM4; i++) {
+        for (var j = 0; j < TN4; j++) {
+            put_block(part, batch, m0 + 4 * i, n0 + 4 * j, c[i][j]);
+        }
+    }
+}
+
+// 16 KiB: WebGPU's default limit.
+var<workgroup> tile_a: array<mat4x4<f32>, 128>;
+var<workgroup> tile_b: array<mat4x4<f32>, 128>;
+
+// One workgroup of 256 computes a 64 x 64 tile of C, each invocation one 4x4 block. It walks k in
+// steps of 32, for which each invocation fetches one block of A (64 x 32) or of B (32 x 64) into
+// workgroup memory: every element of A and B travels once for 64 uses.
+fn gemm_tiled(group: i32, lane: i32) {
+    let tiles_n = (N + 63) / 64;
+    let tiles = (M + 63) / 64 * tiles_n;
+    let part = group / tiles % SPLITS;
+    let batch = group / (tiles * SPLITS);
+    let inside = batch < BATCH;
+    let m0 = group % tiles / tiles_n * 64;
+    let n0 = group % tiles % tiles_n * 64;
+    let k_begin = part * SPAN;
+    let k_end = select(k_begin, min(K, k_begin + SPAN), inside);
+    let column = lane % 16;
+    let row = lane / 16;
+
+    var c = mat4x4<f32>();
+    for (var k = k_begin; k < k_end; k += 32) {
+        if (lane < 128) {
+            tile_a[lane] = block_a(batch, m0 + lane % 16 * 4, k + lane / 16 * 4);
+        } else {
+            tile_b[lane - 128] = block_b(batch, k + (lane - 128) / 16 * 4, n0 + lane % 16 * 4);
+        }
+        workgroupBarrier();
+        for (var q = 0; q < 8; q++) {
+            c += tile_b[q * 16 + column] * tile_a[q * 16 + row];
+        }
+        workgroupBarrier();
+    }
+    if (inside) {
+        put_block(part, batch, m0 + row * 4, n0 + column * 4, c);
+    }
+}
+
+// One invocation adds the SPLITS parts of one element of C, at most 1,024 in one chain.
+fn add_parts(invocation: i32) {
+    if (invocation >= BATCH * M * N) {
+        return;
+    }
+    var total = 0.0;
+    for (var first = 0; first < SPLITS; first += 1024) {
+        var some = 0.0;
+        for (var part = first; part < min(first + 1024, SPLITS); part++) {
+            some += parts[part * (BATCH * M * N) + invocation];
+        }
+        total += some;
+    }
+    store_c(invocation / (M * N), invocation / N % M, invocation % N, total);
+}
