@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 fn run(g: &Graph, session: &mut Session) -> Vec<Vec<f64>> {
     let program = session.load(g).unwrap_or_else(|e| panic!("{e}"));
     for leaf in g.leaves(|l| !matches!(l, Leaf::Constant(_))) {
-        let random = |i: usize| crate::cell::rand::bits(leaf.0, 5, 0, i as u32) as f32 / 16_777_216.0 - 0.4;
+        let random = |i: usize| crate::cell::rand::bits(leaf.0, 5, 0, i as u32) as f32 / 16_777_216.0 - 0.5;
         let values = (0..g.ty(leaf).numel()).map(random).collect();
         session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values)).unwrap_or_else(|e| panic!("{e}"));
     }
