@@ -95,6 +95,12 @@ impl Product {
         if self.batch * self.m * self.n == 0 {
             return Ok(vec![]);
         }
+        let mut shader = shader;
+        for (name, computed) in [("block_a", self.computed[0]), ("block_b", self.computed[1])] {
+            if computed {
+                shader = shader.replace(name, &computed_block(name))?;
+            }
+        }
         let shader = shader
             .set("SPLITS", s.splits)?
             .set("SPAN", s.span)?
@@ -191,6 +197,34 @@ fn vector_block(
     format!(
         "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{\n{past}    let column = min({q} >> 2u, {});\n    return {value};\n}}\n",
         columns / 4 - 1
+    )
+}
+
+/// `block_a` or `block_b` of a computed operand: a loop that holds the element's code once, where
+/// sixteen calls would hold it sixteen times (compilers inline them all). Elements are put in
+/// place by comparison, not by an index, which would move the block to memory.
+fn computed_block(name: &str) -> String {
+    let (arguments, element) = if name == "block_a" {
+        ("m: i32, k: i32", "a_at(batch, m + (e >> 2u), k + (e & 3))")
+    } else {
+        ("k: i32, n: i32", "b_at(batch, k + (e >> 2u), n + (e & 3))")
+    };
+    let rows: String = (0..4)
+        .map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r))
+        .collect();
+    format!(
+        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{
+    let lanes = vec4<i32>(0, 1, 2, 3);
+    var r0 = vec4<f32>();
+    var r1 = vec4<f32>();
+    var r2 = vec4<f32>();
+    var r3 = vec4<f32>();
+    for (var e = 0; e < 16; e++) {{
+        let value = vec4<f32>({element});
+{rows}    }}
+    return mat4x4<f32>(r0, r1, r2, r3);
+}}
+"
     )
 }
 

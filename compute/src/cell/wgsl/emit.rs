@@ -25,7 +25,7 @@ struct Scope {
     indent: usize,
     ints: Vec<(Var, String, Option<Range>)>,
     nums: Vec<(Var, String)>,
-    /// Reductions already written in this scope: canonical text and name.
+    /// Reductions (by canonical text) and calls already written in this scope, and their names.
     done: Vec<(String, String)>,
 }
 
@@ -216,7 +216,18 @@ impl Emitter<'_> {
                     let text = self.idx(i, s)?;
                     arguments.push(bare(&text).to_string());
                 }
-                format!("{name}({})", arguments.join(", "))
+                // A call may stand for a whole convolution: the same one is made once.
+                let call = format!("{name}({})", arguments.join(", "));
+                let known = self.find(s, |sc| sc.done.iter().find(|(k, _)| *k == call).map(|(_, n)| n.clone()));
+                match known {
+                    Some(name) => name,
+                    None => {
+                        let name = self.fresh("f");
+                        self.line(s, &format!("let {name} = {call};"));
+                        self.scopes[s].done.push((call, name.clone()));
+                        name
+                    }
+                }
             }
             Access::Buffer(name) => {
                 let shape = read.shape.clone();

@@ -96,8 +96,10 @@ fn accessors_call_each_other() {
     let f = |name: &str, cell: &Cell, read: Read| function(name, cell, &[4, 5], &[read]).expect("prints");
     let relu = max(load(0, [ax(0), ax(1)]), num(0.0));
     let inner = f("n1", &relu, Read::buffer("in0", DType::F32, &[4, 5]));
-    let outer = f("element", &(load(0, [ax(0), at(4) - ax(1)]) * 2.0), Read::call("n1", &[4, 5]));
-    assert!(outer.contains("n1(i0, 4 - i1) * 2.0f"), "{outer}");
+    let other = load(0, [ax(0), at(4) - ax(1)]);
+    let outer = f("element", &(other.clone() * 2.0 + other), Read::call("n1", &[4, 5]));
+    assert_eq!(outer.matches("n1(").count(), 1, "{outer}");
+    assert!(outer.contains("let f_1 = n1(i0, 4 - i1);") && outer.contains("f_1 * 2.0f"), "{outer}");
     let code = binding(0, "in0", DType::F32, false) + &binding(1, "out", DType::F32, true) + &inner + &outer;
     validate(&import::with_math(&(code + &main_over("element", DType::F32, &[4, 5]))));
 }
