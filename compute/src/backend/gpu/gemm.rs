@@ -209,9 +209,8 @@ fn computed_block(name: &str) -> String {
     } else {
         ("k: i32, n: i32", "b_at(batch, k + (e >> 2u), n + (e & 3))")
     };
-    let rows: String = (0..4)
-        .map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r))
-        .collect();
+    let rows: String =
+        (0..4).map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r)).collect();
     format!(
         "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{
     let lanes = vec4<i32>(0, 1, 2, 3);

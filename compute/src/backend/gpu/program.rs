@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::kernel::{self, Dispatch, Place};
-use super::{Gpu, Variants};
 use super::device::{Device, Pipeline};
 use super::kernel::{self, Dispatch, Place};
+use super::kernel::{self, Dispatch, Place};
+use super::{Gpu, Variants};
 use crate::backend::{BackendError, BackendResult};
 use crate::graph::Leaf;
 use crate::plan::Plan;
@@ -34,11 +34,10 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     let class = gpu.class();
     let mut dispatches: Vec<Dispatch> = vec![];
     for k in &plan.kernels {
-        let made = if gpu.variants == Variants::Naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
-        let failed = |e: kernel::LowerError| BackendError::Kernel {
-            kernel: kernel::label(&plan, k),
-            message: e.to_string(),
-        };
+        let made =
+            if gpu.variants == Variants::Naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
+        let failed =
+            |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);
     }
     for d in &dispatches {
