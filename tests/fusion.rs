@@ -44,8 +44,12 @@ fn whole_steps_agree_with_the_reference_fused_and_unfused() {
 
 #[test]
 fn the_reference_step_at_224_agrees_at_batch_2() {
-    let recipe = compute::recipe::Recipe::parse("seed-cnn-224", compute::recipe::find_shipped("seed-cnn-224").expect("shipped"), &["train.batch=2".into()])
-        .expect("a recipe");
+    let recipe = compute::recipe::Recipe::parse(
+        "seed-cnn-224",
+        compute::recipe::find_shipped("seed-cnn-224").expect("shipped"),
+        &["train.batch=2".into()],
+    )
+    .expect("a recipe");
     let step = Step::new(&recipe, &networks::images(2, 32, 10), 2);
     // At batch 2 the activation would fit: the limit is lowered so that it is inlined as at 64.
     let as_at_64 = Fusion { max_buffer_bytes: 4 << 20, ..Fusion::default() };
@@ -107,7 +111,8 @@ fn random_graph(seed: u32) -> (Graph, NodeId) {
 fn outputs(g: &Graph, session: &mut Session) -> Vec<Vec<f64>> {
     let program = session.load(g).unwrap_or_else(|e| panic!("{e}"));
     for leaf in g.leaves(|l| *l == compute::graph::Leaf::Feed) {
-        let values = (0..g.ty(leaf).numel()).map(|i| bits(leaf.0, 3, 0, i as u32) as f32 / 16_777_216.0 - 0.5).collect();
+        let values =
+            (0..g.ty(leaf).numel()).map(|i| bits(leaf.0, 3, 0, i as u32) as f32 / 16_777_216.0 - 0.5).collect();
         // A leaf that no output needs is unknown to the session.
         let _ = session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values));
     }

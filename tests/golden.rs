@@ -154,6 +154,7 @@ fn build(g: &mut Graph, what: &str, args: &Value, x: &[NodeId]) -> OpResult<Vec<
         "correct" => loss::correct(g, x[0], x[1])?,
         "bce_with_logits" => loss::bce_with_logits(g, x[0], x[1])?,
         "mse" => loss::mse(g, x[0], x[1])?,
+        "record" => g.add(compute::ops::record::Record, x)?,
         "batch_norm" => {
             let (momentum, eps) = (f64_of(&args["momentum"]), f64_of(&args["eps"]));
             let y = layers::batch_norm(g, x[0], "bn", momentum, eps, yes("train"))?;

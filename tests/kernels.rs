@@ -12,7 +12,7 @@ use compute::ops::matmul::Matmul;
 use compute::ops::{Fill, Sample, Tolerance};
 use compute::plan::Plan;
 use compute::rewrite::Fusion;
-use compute::tensor::{Data, DType, Tensor};
+use compute::tensor::{DType, Data, Tensor};
 use pollster::block_on;
 use tests::{samples, tolerance};
 
@@ -34,7 +34,8 @@ fn tensor(ty: &TensorType, values: &[f64]) -> Tensor {
 fn load(gpu: &mut Gpu, batch: &[Sample]) -> (ProgramId, Arc<Plan>) {
     let mut g = Graph::new();
     for (k, s) in batch.iter().enumerate() {
-        let ids: Vec<_> = s.inputs.iter().enumerate().map(|(i, (ty, _))| g.feed(&format!("{k}.{i}"), ty.clone())).collect();
+        let ids: Vec<_> =
+            s.inputs.iter().enumerate().map(|(i, (ty, _))| g.feed(&format!("{k}.{i}"), ty.clone())).collect();
         let out = g.add_arc(s.op.clone(), &ids).expect("samples are well formed");
         g.output(format!("{k}"), out);
     }

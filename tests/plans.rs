@@ -34,7 +34,10 @@ fn the_reference_step_stores_no_activation_of_the_convolution() {
     // Weights, two moments, the gradient: four times 64 MB, and the resized batch.
     assert!(plan.peak_bytes() < 340 << 20, "{} bytes", plan.peak_bytes());
     let products = inlined(&plan, |l| matches!(l, Lowering::Matmul(_)));
-    assert!(products.iter().filter(|ops| ops.contains(&"conv2d") && ops.contains(&"relu")).count() == 2, "{products:?}");
+    assert!(
+        products.iter().filter(|ops| ops.contains(&"conv2d") && ops.contains(&"relu")).count() == 2,
+        "{products:?}"
+    );
     let back = inlined(&plan, |l| matches!(l, Lowering::Conv2dBackwardW(_)));
     assert!(back[0].contains(&"conv2d") && back[0].contains(&"matmul") && back[0].contains(&"select"), "{back:?}");
     // The bias gradient is formed in the same pass.
@@ -88,7 +91,11 @@ fn a_kernel_reads_at_most_seven_buffers_and_never_what_it_writes() {
 
 #[test]
 fn a_buffer_beyond_the_hard_limit_is_an_error_that_names_it() {
-    let recipe = networks::recipe("[\"conv1: conv 256 kernel 7\", \"relu\", \"conv2: conv 256 kernel 7\", \"flatten\", \"linear 10\"]", 64, "");
+    let recipe = networks::recipe(
+        "[\"conv1: conv 256 kernel 7\", \"relu\", \"conv2: conv 256 kernel 7\", \"flatten\", \"linear 10\"]",
+        64,
+        "",
+    );
     let shape = ImageShape { channels: 3, height: 64, width: 64, classes: 10 };
     let step = train_step(&recipe, shape, 64).expect("a model");
     let error = Plan::new(&step.graph, &Fusion::default(), Some(LIMIT)).expect_err("too large").to_string();

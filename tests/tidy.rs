@@ -27,9 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("checkpoint", &["tensor"]),
     (
         "train",
-        &[
-            "backend", "checkpoint", "data", "graph", "metrics", "network", "nn", "optim", "recipe", "session", "tensor",
-        ],
+        &["backend", "checkpoint", "data", "graph", "metrics", "network", "nn", "optim", "recipe", "session", "tensor"],
     ),
 ];
 
@@ -190,7 +188,12 @@ fn shaders_hold_wgsl_only_and_all_of_it_is_used() {
 
 #[test]
 fn nothing_is_left_undone() {
-    let marks = ["to".to_string() + "do!(", "unimple".to_string() + "mented!(", "FIX".to_string() + "ME", "TO".to_string() + "DO"];
+    let marks = [
+        "to".to_string() + "do!(",
+        "unimple".to_string() + "mented!(",
+        "FIX".to_string() + "ME",
+        "TO".to_string() + "DO",
+    ];
     for folder in ["compute/src", "app/src", "shaders", "tests"] {
         for (path, text) in files(folder, "") {
             for mark in &marks {

@@ -44,7 +44,9 @@ fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
     let grads = pollster::block_on(trainer.gradients()).unwrap_or_else(|e| panic!("{what}: {e}"));
     for (key, want) in golden["first_gradients"].as_object().expect("gradients") {
         let want: Vec<f64> = want.as_array().expect("numbers").iter().filter_map(Value::as_f64).collect();
-        let (name, stride) = key.split_once("[::").map_or((key.as_str(), 1), |(n, s)| (n, s.trim_end_matches(']').parse().expect("a stride")));
+        let (name, stride) = key
+            .split_once("[::")
+            .map_or((key.as_str(), 1), |(n, s)| (n, s.trim_end_matches(']').parse().expect("a stride")));
         let (_, got) = grads.iter().find(|(n, _)| n == name).expect("a parameter");
         let got: Vec<f64> = got.to_f64().into_iter().step_by(stride).take(want.len()).collect();
         let error = difference(&got, &want);

@@ -1,7 +1,10 @@
-//! Evaluates a graph in f64 straight from its definitions, one element at a time, each node once.
-//! Slow and simple: it shares nothing with the backends but the cells themselves.
+//! Evaluates a graph in f64 from its definitions, node by node, without plans or fusion: leaves are
+//! f64, so that comparisons with other f64 results can be tight.
+//!
+//! [`evaluate`] runs a cell compiled, [`one`] walks it for one element; a test compares the two.
 
-use compute::cell::eval;
+use compute::cell::vm::{Program, View, Workers};
+use compute::cell::{Cell, eval};
 use compute::graph::{Graph, Kind, Leaf, NodeId, TensorType};
 use compute::tensor::{DType, unravel};
 
@@ -66,11 +69,55 @@ impl<'g> Walk<'g> {
 
 /// Every element of a cell's output.
 pub fn evaluate(
-    cell: &compute::cell::Cell,
+    cell: &Cell,
     types: &[&TensorType],
     inputs: &[&[f64]],
     output: &TensorType,
 ) -> Result<Vec<f64>, String> {
+    let program = Program::compile(cell, output, types)?;
+    let integers: Vec<Integers> = types.iter().zip(inputs).map(|(ty, x)| Integers::of(ty, x)).collect();
+    let views: Vec<View<f64>> = integers.iter().zip(inputs).map(|(i, x)| i.view(x)).collect();
+    let mut out = vec![f64::NAN; output.numel()];
+    program.run_parallel(&views, None, &mut out, &Workers::default())?;
+    match out.iter().find(|v| output.dtype != DType::F32 && (v.fract() != 0.0 || **v < 0.0)) {
+        Some(v) => Err(format!("{v} is not a {}", output.dtype)),
+        None => Ok(out),
+    }
+}
+
+/// Integer inputs in their own type.
+enum Integers {
+    None,
+    U32(Vec<u32>),
+    U8(Vec<u8>),
+}
+
+impl Integers {
+    fn of(ty: &TensorType, values: &[f64]) -> Integers {
+        match ty.dtype {
+            DType::F32 => Integers::None,
+            DType::U32 => Integers::U32(values.iter().map(|v| *v as u32).collect()),
+            DType::U8 => Integers::U8(values.iter().map(|v| *v as u8).collect()),
+        }
+    }
+
+    fn view<'a>(&'a self, values: &'a [f64]) -> View<'a, f64> {
+        match self {
+            Integers::None => View::Num(values),
+            Integers::U32(v) => View::U32(v),
+            Integers::U8(v) => View::U8(v),
+        }
+    }
+}
+
+/// One element of a cell's output, by walking the definition.
+pub fn one(
+    cell: &Cell,
+    types: &[&TensorType],
+    inputs: &[&[f64]],
+    output: &TensorType,
+    flat: usize,
+) -> Result<f64, String> {
     let mut load = |input: usize, index: &[i64]| {
         let shape = &types[input].shape;
         if index.len() != shape.len() {
@@ -85,15 +132,6 @@ pub fn evaluate(
         }
         Ok(inputs[input][flat])
     };
-    (0..output.numel())
-        .map(|flat| {
-            let axes: Vec<i64> = unravel(flat, &output.shape).into_iter().map(|i| i as i64).collect();
-            let value = eval::eval(cell, &axes, &mut load)?;
-            match output.dtype {
-                DType::F32 => Ok(value),
-                _ if value.fract() == 0.0 && value >= 0.0 => Ok(value),
-                other => Err(format!("{value} at {axes:?} is not a {other}")),
-            }
-        })
-        .collect()
+    let axes: Vec<i64> = unravel(flat, &output.shape).into_iter().map(|i| i as i64).collect();
+    eval::eval(cell, &axes, &mut load)
 }

@@ -5,7 +5,6 @@
 //! through [`Graph::update`]. The graph knows no backend and never computes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::ops::{Op, OpError};

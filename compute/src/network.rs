@@ -223,6 +223,11 @@ pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainS
     // A step whose loss is not finite changes nothing: the run stops with the state that led to it.
     let ok = g.unary(Unary::IsFinite, loss_value)?;
     g.rename(ok, "loss is finite");
+    for (leaf, new) in std::mem::take(&mut g.updates) {
+        // Running statistics of the layers.
+        let kept = g.select(ok, new, leaf)?;
+        g.update(leaf, kept);
+    }
     let pairs: Vec<(NodeId, NodeId)> = params.iter().copied().zip(used).collect();
     optim::apply(&mut g, &optimizer(recipe), &pairs, Some(ok))?;
 

@@ -5,7 +5,10 @@
 //! training step and an evaluation read the same weights. A program is a plan made ready; running
 //! it replays prebuilt work and allocates nothing.
 
+pub mod cpu;
 pub mod gpu;
+mod host;
+pub mod reference;
 
 use std::future::Future;
 use std::pin::Pin;

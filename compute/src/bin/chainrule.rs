@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: see `compute::cli`.
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(compute::cli::main())
+}

@@ -247,9 +247,7 @@ pub struct RunsArgs {
 #[derive(Debug, Subcommand)]
 pub enum RunsCommand {
     /// The runs in a folder [default: runs]
-    List {
-        root: Option<PathBuf>,
-    },
+    List { root: Option<PathBuf> },
     /// Runs side by side: what differs in their recipes, and their results
     Compare {
         #[arg(required = true, num_args = 2..)]

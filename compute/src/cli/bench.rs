@@ -123,7 +123,12 @@ fn step(args: &BenchArgs, name: &str, shape: ImageShape) -> Result<(), CliError>
 }
 
 /// A program of one op on arbitrary numbers, run and waited for.
-fn op(args: &BenchArgs, case: &str, flops: f64, build: impl Fn(&mut Graph) -> Result<(), CliError>) -> Result<(), CliError> {
+fn op(
+    args: &BenchArgs,
+    case: &str,
+    flops: f64,
+    build: impl Fn(&mut Graph) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let mut session = device::session(&args.device)?;
     let mut g = Graph::new();
     build(&mut g)?;

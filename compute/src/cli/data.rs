@@ -19,12 +19,7 @@ const SETS: [(&str, &str); 6] = [
 
 /// What a recipe says about its data, for the loader.
 pub fn spec(part: &DataPart) -> DataSpec {
-    DataSpec {
-        set: part.set.clone(),
-        root: part.root.clone().map(Into::into),
-        limit: part.limit,
-        resize: part.resize,
-    }
+    DataSpec { set: part.set.clone(), root: part.root.clone().map(Into::into), limit: part.limit, resize: part.resize }
 }
 
 /// Loads a recipe's data.
@@ -41,7 +36,9 @@ pub fn data(args: &DataArgs) -> Result<(), CliError> {
                 let here = match name {
                     "folder" => String::new(),
                     _ => match load(&part) {
-                        Ok(d) => format!("here: {} + {} images, {} classes", d.train.len(), d.test.len(), d.classes.len()),
+                        Ok(d) => {
+                            format!("here: {} + {} images, {} classes", d.train.len(), d.test.len(), d.classes.len())
+                        }
                         Err(_) => "not here".into(),
                     },
                 };

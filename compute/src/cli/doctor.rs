@@ -54,7 +54,8 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let reference = steps(Box::new(Reference::new()))?;
     let mut checks: Vec<Value> = vec![];
     let mut failed = false;
-    let mut backends: Vec<(String, Result<Box<dyn Backend>, BackendError>)> = vec![("cpu".into(), Ok(Box::new(Cpu::new())))];
+    let mut backends: Vec<(String, Result<Box<dyn Backend>, BackendError>)> =
+        vec![("cpu".into(), Ok(Box::new(Cpu::new())))];
     for (k, a) in adapters.iter().enumerate() {
         let opened = block_on(Gpu::open(&AdapterChoice::Index(k))).map(|g| Box::new(g) as Box<dyn Backend>);
         backends.push((format!("gpu {k}: {}", a.name), opened));
@@ -78,11 +79,16 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         checks.push(json!({"backend": name, "ok": ok, "result": text, "secs": secs}));
     }
     if args.json {
-        let listed: Vec<Value> = adapters.iter().map(|a| json!({"name": a.name, "summary": a.summary, "details": a.details})).collect();
+        let listed: Vec<Value> =
+            adapters.iter().map(|a| json!({"name": a.name, "summary": a.summary, "details": a.details})).collect();
         let auto = json!({"backend": choice.backend, "name": choice.name, "detail": choice.detail});
         system::line(&json!({"adapters": listed, "auto": auto, "checks": checks}).to_string());
     }
-    if failed { Err(CliError::Other("a backend does not agree with the reference: do not train on it".into())) } else { Ok(()) }
+    if failed {
+        Err(CliError::Other("a backend does not agree with the reference: do not train on it".into()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Losses of three steps and the weights after them.

@@ -205,7 +205,8 @@ fn list(
     folders: &mut Vec<String>,
     files: &mut Vec<String>,
 ) -> Result<(), DataError> {
-    let path = root.join(prefix);
+    // Joining an empty path would end in a slash.
+    let path = if prefix.is_empty() { root.to_path_buf() } else { root.join(prefix) };
     let failed = |error: std::io::Error| io_error(&path, "list", &error);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&path).map_err(failed)? {

@@ -42,7 +42,9 @@ fn list(root: &Path) -> Result<(), CliError> {
         let s = run.summary.as_ref();
         let state = match (&run.problem, s) {
             (Some(problem), _) => problem.clone(),
-            (None, None) => run.cursor.as_ref().map_or_else(|| "not begun".into(), |c| format!("stopped at step {}", c.step)),
+            (None, None) => {
+                run.cursor.as_ref().map_or_else(|| "not begun".into(), |c| format!("stopped at step {}", c.step))
+            }
             (None, Some(s)) => format!("{} {}", s.backend, s.adapter),
         };
         system::line(&format!(
@@ -60,7 +62,8 @@ fn list(root: &Path) -> Result<(), CliError> {
 /// The resolved recipe of a run as `section.key` to value.
 fn keys(view: &RunView) -> Result<BTreeMap<String, String>, CliError> {
     let text = view.recipe()?;
-    let table: toml::Table = toml::from_str(&text).map_err(|e| CliError::Other(format!("{}: {e}", view.root().display())))?;
+    let table: toml::Table =
+        toml::from_str(&text).map_err(|e| CliError::Other(format!("{}: {e}", view.root().display())))?;
     let mut out = BTreeMap::new();
     for (section, value) in &table {
         match value.as_table() {
@@ -79,7 +82,8 @@ fn compare(views: &[RunView]) -> Result<(), CliError> {
         system::line(&format!("{head:<28}{}", cells.join("")));
     };
     let name = |v: &RunView| {
-        let full = v.root().file_name().map_or_else(|| v.root().display().to_string(), |n| n.to_string_lossy().into_owned());
+        let full =
+            v.root().file_name().map_or_else(|| v.root().display().to_string(), |n| n.to_string_lossy().into_owned());
         let skip = full.chars().count().saturating_sub(26);
         full.chars().skip(skip).collect::<String>()
     };

@@ -1,9 +1,9 @@
 //! Small facts of the machine and the terminal.
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 
 /// Most bytes of this process that were ever in memory; `None` where the system does not tell.
 pub fn peak_resident_bytes() -> Option<u64> {
@@ -21,11 +21,7 @@ pub fn colour() -> bool {
 pub fn error(message: &str) {
     let red = anstyle::Style::new().fg_color(Some(anstyle::AnsiColor::Red.into())).bold();
     let mut out = std::io::stderr().lock();
-    let _ = if colour() {
-        writeln!(out, "{red}error:{red:#} {message}")
-    } else {
-        writeln!(out, "error: {message}")
-    };
+    let _ = if colour() { writeln!(out, "{red}error:{red:#} {message}") } else { writeln!(out, "error: {message}") };
 }
 
 /// Set by Ctrl-C or a termination signal; the second one ends the program at once.

@@ -13,8 +13,8 @@ use serde_json::json;
 use super::args::TrainArgs;
 use super::device::{self, block_on};
 use super::error::io;
-use super::plan::thousands;
 use super::infer::{MODEL_CARD, ModelCard};
+use super::plan::thousands;
 use super::report::{Report, Standing, duration};
 use super::run_dir::RunDir;
 use super::runs::write_whole;
@@ -53,7 +53,14 @@ pub fn train(args: &TrainArgs) -> Result<(), CliError> {
         trainer.set_weights(&name, weights_from_bytes(&name, &bytes)?)?;
     }
     let report = Report::new(args.json, trainer.step_count(), trainer.total_steps());
-    let mut run = Run { cursor: from.map(|c| c.cursor).unwrap_or_default(), dir, trainer, report, started: Instant::now(), before: 0.0 };
+    let mut run = Run {
+        cursor: from.map(|c| c.cursor).unwrap_or_default(),
+        dir,
+        trainer,
+        report,
+        started: Instant::now(),
+        before: 0.0,
+    };
     run.before = run.cursor.elapsed_secs;
     run.announce(&recipe);
     let result = run.train(&interrupted);
@@ -215,7 +222,8 @@ impl Run {
                 let step = m.step as u64 + 1;
                 let lr = self.trainer.learning_rate(m.step);
                 let accuracy = f64::from(m.correct) / f64::from(m.images.max(1));
-                for (tag, v) in [("Train/Loss", m.loss), ("Train/BatchAccuracy", accuracy), ("Train/LearningRate", lr)] {
+                for (tag, v) in [("Train/Loss", m.loss), ("Train/BatchAccuracy", accuracy), ("Train/LearningRate", lr)]
+                {
                     records.extend(events::scalar(step, wall, tag, v as f32));
                 }
                 self.dir.append_metrics(
@@ -291,7 +299,12 @@ impl Run {
         Ok((validation, test))
     }
 
-    fn log_epoch(&mut self, epoch: usize, validation: Option<&Evaluation>, test: Option<&Evaluation>) -> Result<(), CliError> {
+    fn log_epoch(
+        &mut self,
+        epoch: usize,
+        validation: Option<&Evaluation>,
+        test: Option<&Evaluation>,
+    ) -> Result<(), CliError> {
         let (loss, accuracy) = self.means();
         self.cursor.sums.insert("epoch.loss".into(), loss);
         let (step, wall) = (self.trainer.step_count() as u64, wall());
@@ -301,7 +314,12 @@ impl Run {
             if let Some(e) = part {
                 // Per epoch, as the classic script logs it.
                 records.extend(events::scalar(epoch as u64, wall, &format!("{name}/Accuracy"), e.accuracy as f32));
-                records.extend(events::scalar(epoch as u64, wall, &format!("{name}/Loss"), e.loss.unwrap_or(f64::NAN) as f32));
+                records.extend(events::scalar(
+                    epoch as u64,
+                    wall,
+                    &format!("{name}/Loss"),
+                    e.loss.unwrap_or(f64::NAN) as f32,
+                ));
             }
         }
         let gradients = block_on(self.trainer.gradients())?;
@@ -353,7 +371,12 @@ impl Run {
         Ok(())
     }
 
-    fn write_summary(&mut self, epochs: usize, validation: Option<Evaluation>, test: Option<Evaluation>) -> Result<(), CliError> {
+    fn write_summary(
+        &mut self,
+        epochs: usize,
+        validation: Option<Evaluation>,
+        test: Option<Evaluation>,
+    ) -> Result<(), CliError> {
         let info = self.trainer.session().info().clone();
         let memory = self.trainer.session().memory();
         let summary = Summary {
@@ -396,7 +419,8 @@ impl Run {
                 "event": "end", "run": root, "steps": s.steps,
                 "test_accuracy": s.test.as_ref().map(|t| t.accuracy), "total_secs": s.times.total_secs,
             }));
-            let accuracy = s.test.as_ref().map(|t| format!("test accuracy {:.2}%, ", 100.0 * t.accuracy)).unwrap_or_default();
+            let accuracy =
+                s.test.as_ref().map(|t| format!("test accuracy {:.2}%, ", 100.0 * t.accuracy)).unwrap_or_default();
             self.report.note(&format!("done: {accuracy}{} ({root}/summary.json)", duration(s.times.total_secs)));
         }
         Ok(())

@@ -44,7 +44,7 @@ pub fn parse_records(name: &str, bytes: &[u8]) -> Result<Images, DataError> {
         return Err(DataError::Empty { file: name.into(), what: "the batch".into(), advice });
     }
     let count = bytes.len().div_ceil(RECORD_BYTES);
-    if bytes.len() % RECORD_BYTES != 0 {
+    if !bytes.len().is_multiple_of(RECORD_BYTES) {
         return Err(DataError::Truncated {
             file: name.into(),
             found: bytes.len() as u64,

@@ -328,13 +328,24 @@ pub(super) fn sample_windows() -> Vec<([usize; 4], Window)> {
     ]
 }
 
+/// A position inside each window, as a pooling might have stored it: a different corner by turns.
+fn places(window: &Window, size: [usize; 2], outputs: [usize; 2]) -> Vec<f64> {
+    let side = |k: usize, out: usize, last: bool| {
+        let start = out * window.stride[k];
+        let end = (start + window.kernel[k]).saturating_sub(window.padding[k]).min(size[k]);
+        if last { end - 1 } else { start.saturating_sub(window.padding[k]) }
+    };
+    let all = (0..outputs[0]).flat_map(|h| (0..outputs[1]).map(move |w| (h, w)));
+    all.map(|(h, w)| (side(0, h, (h + w) % 2 == 0) * size[1] + side(1, w, w % 3 == 0)) as f64).collect()
+}
+
 fn samples() -> Vec<Sample> {
     let mut out = vec![];
     for (shape, window) in sample_windows() {
         let [b, c, h, w] = shape;
         let [oh, ow] = window.output([h, w]).expect("samples fit");
         let x = || (TensorType::f32(shape), Fill::Distinct);
-        let index = || (TensorType::u32([b, c, oh, ow]), Fill::Below((h * w) as u32));
+        let index = || (TensorType::u32([b, c, oh, ow]), Fill::Values(places(&window, [h, w], [oh, ow])));
         let dy = (TensorType::f32([b, c, oh, ow]), Fill::Uniform(0.1, 1.0));
         out.push(Sample::new(MaxPool { window }, vec![x()], Tolerance::Exact));
         out.push(Sample::new(MaxPoolIndex { window }, vec![x()], Tolerance::Exact).no_gradient());

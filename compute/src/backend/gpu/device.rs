@@ -54,10 +54,8 @@ async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
 /// A browser offers one adapter and no list.
 #[cfg(target_arch = "wasm32")]
 async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    let options = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    };
+    let options =
+        wgpu::RequestAdapterOptions { power_preference: wgpu::PowerPreference::HighPerformance, ..Default::default() };
     instance.request_adapter(&options).await.into_iter().collect()
 }
 
@@ -158,8 +156,7 @@ impl Device {
             Limits::Adapter => adapter.limits(),
             Limits::WebGpuDefaults => wgpu::Limits::defaults(),
         };
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("chainrule"), required_limits, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor { label: Some("chainrule"), required_limits, ..Default::default() };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) = opened.map_err(|e| BackendError::NoDevice(e.to_string()))?;
         let fault = Fault::default();
@@ -282,11 +279,8 @@ impl Device {
             .iter()
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding: *binding, resource: buffer.as_entire_binding() })
             .collect();
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(label),
-            layout,
-            entries: &entries,
-        });
+        let group =
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries });
         self.check(label)?;
         Ok(group)
     }

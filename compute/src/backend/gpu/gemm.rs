@@ -143,14 +143,17 @@ impl Product {
             code: shader.clone().replace("put", put)?.bindings(&text).finish(),
             entry,
             groups,
-            bound: all.iter().filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x))).copied().collect(),
+            bound: all
+                .iter()
+                .filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x)))
+                .copied()
+                .collect(),
             scratch_bytes,
             turns: s.turns,
         };
         let (text, all) = a.bindings(Some(false), vectors)?;
-        let used = |b: &&Bound| {
-            is_output(b) || b.place == Place::Scratch || bias.is_some_and(|x| b.place == Place::Buffer(x))
-        };
+        let used =
+            |b: &&Bound| is_output(b) || b.place == Place::Scratch || bias.is_some_and(|x| b.place == Place::Buffer(x));
         let second = Dispatch {
             label: format!("{name}.combine"),
             code: shader.bindings(&text).finish(),
@@ -175,7 +178,14 @@ fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result
 
 /// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
 /// loads a block instead of sixteen. `across`: the block lies transposed in memory.
-fn vector_block(name: &str, buffer: &str, [rows, columns]: [usize; 2], batched: bool, across: bool, k: usize) -> String {
+fn vector_block(
+    name: &str,
+    buffer: &str,
+    [rows, columns]: [usize; 2],
+    batched: bool,
+    across: bool,
+    k: usize,
+) -> String {
     let (p, q) = match (name, across) {
         ("block_a", false) => ("m", "k"),
         ("block_a", _) => ("k", "m"),
@@ -211,9 +221,8 @@ fn computed_block(name: &str) -> String {
     } else {
         ("k: i32, n: i32", "b_at(batch, k + (e >> 2u), n + (e & 3))")
     };
-    let rows: String = (0..4)
-        .map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r))
-        .collect();
+    let rows: String =
+        (0..4).map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r)).collect();
     format!(
         "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{
     let lanes = vec4<i32>(0, 1, 2, 3);
@@ -287,7 +296,14 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         let alone = kernel.reads.iter().filter(|r| plan.storage[r.index()] == buffers[k]).count() == 1
             && buffers.iter().filter(|b| **b == buffers[k]).count() == 1;
         let (Access::Buffer(buffer), Some(id)) = (&reads[k].access, buffers[k]) else { continue };
-        if columns.is_multiple_of(4) && p.k.is_multiple_of(4) && p.k > 0 && columns > 0 && whole && alone && !any_computed(&p) {
+        if columns.is_multiple_of(4)
+            && p.k.is_multiple_of(4)
+            && p.k > 0
+            && columns > 0
+            && whole
+            && alone
+            && !any_computed(&p)
+        {
             let stub = format!("fn load_{}(batch: i32, r: i32, c: i32) -> f32 {{\n    return 0.0;\n}}\n", &name[6..]);
             shader = shader
                 .replace(name, &vector_block(name, buffer, [rows, columns], own > 1, across, p.k))?
@@ -438,4 +454,3 @@ pub(super) fn backward_w(
     }
     p.finish(&a, shader, &[], None, class)
 }
-

@@ -201,7 +201,15 @@ pub fn naive(plan: &Plan, kernel: &Kernel) -> Result<Vec<Dispatch>, LowerError> 
         let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
         let groups = wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP));
         if ty.numel() > 0 {
-            out.push(Dispatch { label, code, entry: "main".into(), groups, bound, scratch_bytes: 0, turns: element.turns });
+            out.push(Dispatch {
+                label,
+                code,
+                entry: "main".into(),
+                groups,
+                bound,
+                scratch_bytes: 0,
+                turns: element.turns,
+            });
         }
     }
     Ok(out)

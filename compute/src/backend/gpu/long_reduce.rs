@@ -82,7 +82,10 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         .set("IDENTITY", format!("{}u", (w.red.identity() as f32).to_bits()))?
         .replace("load", &load)?
         .replace("merge", &format!("fn merge(a: f32, b: f32) -> f32 {{\n    return {merge};\n}}\n"))?
-        .edit("total * SCALE", &if w.divisor == 1.0 { "total".into() } else { format!("total / {:?}f", w.divisor as f32) })?
+        .edit(
+            "total * SCALE",
+            &if w.divisor == 1.0 { "total".into() } else { format!("total / {:?}f", w.divisor as f32) },
+        )?
         .add(&term.text)
         .add(&a.functions());
     let name = label(plan, kernel);

@@ -19,8 +19,8 @@ mod staging;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
 use device::Device;
+pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
 use kernel::Class;
 use program::Program;
 use staging::{Download, Upload};

@@ -108,7 +108,8 @@ impl Emitter<'_> {
     fn open(&mut self, parent: Option<usize>, lazy: bool) -> usize {
         let indent = parent.map_or(1, |p| self.scopes[p].indent + 1);
         let times = parent.map_or(1, |p| self.scopes[p].times);
-        let scope = Scope { parent, lazy, code: String::new(), indent, times, ints: vec![], nums: vec![], done: vec![] };
+        let scope =
+            Scope { parent, lazy, code: String::new(), indent, times, ints: vec![], nums: vec![], done: vec![] };
         self.scopes.push(scope);
         self.scopes.len() - 1
     }
@@ -449,7 +450,14 @@ impl Emitter<'_> {
         Ok(total)
     }
 
-    fn loops(&mut self, l: &Loop, (lo, hi): (&str, &str), tiles: &[i64], total: &str, s: usize) -> Result<(), PrintError> {
+    fn loops(
+        &mut self,
+        l: &Loop,
+        (lo, hi): (&str, &str),
+        tiles: &[i64],
+        total: &str,
+        s: usize,
+    ) -> Result<(), PrintError> {
         let name = self.fresh(l.v.0);
         let inner = self.open(Some(s), false);
         if let [step, rest @ ..] = tiles {

@@ -73,7 +73,9 @@ fn long_sums_are_tiled() {
 #[test]
 fn turns_are_counted() {
     let k = var("k");
-    let of = |n: usize, read: Read| function("f", &sum(k, at(0), at(n), load(0, [k.into()])), &[], &[read]).expect("prints").turns;
+    let of = |n: usize, read: Read| {
+        function("f", &sum(k, at(0), at(n), load(0, [k.into()])), &[], &[read]).expect("prints").turns
+    };
     assert_eq!(of(100, Read::buffer("b", DType::F32, &[100])), 101);
     assert_eq!(of(100, Read::call("n", &[100], 7)), 101 + 700);
     assert!(of(70_001, Read::buffer("b", DType::F32, &[70_001])) < 5000);

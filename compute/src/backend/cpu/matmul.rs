@@ -1,0 +1,375 @@
+//! Matrix products: whole operands in parallel blocks, and the two forms whose one operand is
+//! computed band by band ([`Source`]):
+//!
+//! ```text
+//! rows      y[m, n] = bias[n] + sum(k) a[m, k] b[k, n]     a in bands: a linear layer
+//! columns   y[n, k] = sum(m) a[m, n] b[m, k]               b in bands: its weight's gradient
+//! ```
+//!
+//! Work is cut into tasks by the sizes alone, and partial sums are added in the order of tasks, so
+//! the bits do not depend on the number of threads.
+
+use rayon::prelude::*;
+
+use super::blas::{Strides, product};
+use super::operand::Operand;
+use super::shared::Shared;
+use super::source::{Band, Find, Grid, Source, numbers};
+use crate::backend::host::{Buffer, Place, Step};
+use crate::cell::vm::Workers;
+use crate::graph::NodeId;
+use crate::ops::matmul::Matmul;
+use crate::plan::{Kernel, Plan};
+
+/// Elements of a tile: 256 KiB, half of a core's level-2 cache.
+const TILE: usize = 1 << 16;
+
+/// Most tasks that keep a partial result each.
+const PARTS: usize = 32;
+
+/// Longest chain of additions.
+const CHAIN: usize = 1024;
+
+/// The fast form of a product, if it has one.
+pub fn step(plan: &Plan, kernel: &Kernel, op: Matmul, find: Find) -> Result<Option<Box<dyn Step<f32>>>, String> {
+    let id = kernel.outputs[0];
+    let inputs = &plan.graph.node(id).inputs;
+    let Some(out) = find(id) else { return Ok(None) };
+    let bias = if op.bias { find(inputs[2]) } else { None };
+    if op.bias && bias.is_none() {
+        return Ok(None);
+    }
+    if let Some(step) = banded(plan, op, inputs, &out, bias.as_ref(), find) {
+        return Ok(Some(step));
+    }
+    let (Some(a), Some(b)) = (Operand::new(plan, inputs[0], find)?, Operand::new(plan, inputs[1], find)?) else {
+        return Ok(None);
+    };
+    let dims = op.dims(a.shape(), b.shape()).map_err(|e| e.to_string())?;
+    let parts = vec![];
+    let mut whole = Whole { op, a, b, bias, out, size: (dims.m, dims.n, dims.k), batch: dims.batch, parts };
+    let n = whole.splits() * whole.size.0 * whole.size.1;
+    if whole.splits() > 1 {
+        whole.parts = vec![0.0; n];
+    }
+    Ok(Some(Box::new(whole)))
+}
+
+struct Whole {
+    op: Matmul,
+    a: Operand,
+    b: Operand,
+    bias: Option<Place>,
+    out: Place,
+    size: (usize, usize, usize),
+    batch: Vec<usize>,
+    /// Partial sums of a product that is cut along k.
+    parts: Vec<f32>,
+}
+
+/// The offset of a matrix in an operand whose leading axes broadcast.
+fn lead(shape: &[usize], batch: &[usize], flat: usize) -> usize {
+    let own = &shape[..shape.len() - 2];
+    let (mut at, mut step, mut rest) = (0, shape[shape.len() - 2] * shape[shape.len() - 1], flat);
+    for (k, &d) in batch.iter().enumerate().rev() {
+        let index = rest % d;
+        rest /= d;
+        if k + own.len() >= batch.len() {
+            let n = own[k + own.len() - batch.len()];
+            if n > 1 {
+                at += index * step;
+            }
+            step *= n;
+        }
+    }
+    at
+}
+
+fn matrix(shape: &[usize], transpose: bool, at: usize) -> Strides {
+    let s = Strides::rows(at, shape[shape.len() - 1]);
+    if transpose { s.transposed() } else { s }
+}
+
+impl Whole {
+    /// How many parts the sum over k is cut into: only where the result is too small to be cut.
+    fn splits(&self) -> usize {
+        let (m, n, k) = self.size;
+        let small = self.batch.iter().product::<usize>() == 1 && m * n <= 128 * 128;
+        if small { (k / CHAIN).clamp(1, PARTS) } else { 1 }
+    }
+
+    fn block(
+        &self,
+        buffers: &[Buffer<f32>],
+        flat: usize,
+        rows: (usize, usize),
+        columns: (usize, usize),
+        ks: (usize, usize),
+        c: &mut [f32],
+    ) -> Result<(), String> {
+        let (x, y) = (self.a.numbers(buffers)?, self.b.numbers(buffers)?);
+        let (sa, sb) = (self.a.shape(), self.b.shape());
+        let mut left = matrix(sa, self.op.transpose_a, lead(sa, &self.batch, flat));
+        let mut right = matrix(sb, self.op.transpose_b, lead(sb, &self.batch, flat));
+        let (m, n) = (rows.1 - rows.0, columns.1 - columns.0);
+        left.at += rows.0 * left.rs;
+        right.at += columns.0 * right.cs;
+        let to = Strides::rows(0, n);
+        match &self.bias {
+            Some(bias) => {
+                let bias = &numbers(buffers, bias)?[columns.0..columns.1];
+                c.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+            }
+            None => c.fill(0.0),
+        }
+        let mut k = ks.0;
+        while k < ks.1 {
+            let depth = (ks.1 - k).min(CHAIN);
+            let (a, b) =
+                (Strides { at: left.at + k * left.cs, ..left }, Strides { at: right.at + k * right.rs, ..right });
+            product((m, n, depth), c, to, true, x, a, y, b);
+            k += depth;
+        }
+        Ok(())
+    }
+
+    fn multiply(&mut self, buffers: &[Buffer<f32>], out: &mut [f32], workers: &Workers<f32>) -> Result<(), String> {
+        let (m, n, k) = self.size;
+        if m * n == 0 {
+            return Ok(());
+        }
+        let splits = self.splits();
+        if splits > 1 {
+            let mut parts = std::mem::take(&mut self.parts);
+            let bias = self.bias.take();
+            let done = parts.par_chunks_exact_mut(m * n).enumerate().try_for_each(|(t, c)| {
+                self.block(buffers, 0, (0, m), (0, n), (t * k / splits, (t + 1) * k / splits), c)
+            });
+            self.bias = bias;
+            combine(&parts, out);
+            self.parts = parts;
+            if let Some(bias) = &self.bias {
+                add_bias(out, numbers(buffers, bias)?);
+            }
+            return done;
+        }
+        // Blocks of whole rows or, for wide results, of columns; about 2 M multiply-adds each.
+        let matrices: usize = self.batch.iter().product();
+        let work = (1 << 21) / k.max(1);
+        let wide = n > m;
+        let (rows, columns) = if wide {
+            (m, (work / m).clamp(64, n.max(64)).min(n))
+        } else {
+            ((work / n).clamp(16, m.max(16)).min(m), n)
+        };
+        let (across, down) = (n.div_ceil(columns), m.div_ceil(rows));
+        let shared = Shared::new(out);
+        (0..matrices * down * across).into_par_iter().try_for_each(|t| {
+            let (flat, r, c) = (t / (down * across), t / across % down, t % across);
+            let (r0, c0) = (r * rows, c * columns);
+            let (r1, c1) = ((r0 + rows).min(m), (c0 + columns).min(n));
+            workers.with(|local| {
+                let mut tile = local.take((r1 - r0) * (c1 - c0));
+                let done = self.block(buffers, flat, (r0, r1), (c0, c1), (0, k), &mut tile);
+                for (row, line) in (r0..r1).zip(tile.chunks_exact(c1 - c0)) {
+                    // SAFETY: every task writes its own block.
+                    unsafe { shared.part((flat * m + row) * n + c0, c1 - c0) }.copy_from_slice(line);
+                }
+                local.give(tile);
+                done
+            })
+        })
+    }
+}
+
+impl Step<f32> for Whole {
+    fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        let mut target = std::mem::take(&mut buffers[self.out.buffer]);
+        let made = self.a.make(buffers, workers).and_then(|()| self.b.make(buffers, workers));
+        let n = self.out.ty.numel();
+        let done = made.and_then(|()| self.multiply(buffers, &mut target.num[..n], workers));
+        buffers[self.out.buffer] = target;
+        done
+    }
+
+    fn bytes(&self) -> usize {
+        self.a.bytes() + self.b.bytes() + self.parts.len() * 4
+    }
+}
+
+/// Adds partial results in order.
+pub fn combine(parts: &[f32], out: &mut [f32]) {
+    out.fill(0.0);
+    for part in parts.chunks_exact(out.len()) {
+        out.iter_mut().zip(part).for_each(|(y, p)| *y += *p);
+    }
+}
+
+fn add_bias(out: &mut [f32], bias: &[f32]) {
+    out.chunks_exact_mut(bias.len()).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += *b));
+}
+
+/// How many positions a band has: whole rows, not many more than 512.
+pub fn band_len(grid: &Grid) -> usize {
+    let rows = (512 / grid.row).max(1);
+    (rows * grid.row).min(grid.plane)
+}
+
+/// A product with one operand in bands.
+struct Banded {
+    rows: bool,
+    source: Source,
+    /// The stored operand as k x n (rows) or n x m (columns).
+    other: Place,
+    strides: Strides,
+    bias: Option<Place>,
+    out: Place,
+    grid: Grid,
+    images: usize,
+    n: usize,
+    parts: Vec<f32>,
+}
+
+fn banded(
+    plan: &Plan,
+    op: Matmul,
+    inputs: &[NodeId],
+    out: &Place,
+    bias: Option<&Place>,
+    find: Find,
+) -> Option<Box<dyn Step<f32>>> {
+    let g = &plan.graph;
+    let (a, b) = (inputs[0], inputs[1]);
+    if g.shape(a).len() != 2 || g.shape(b).len() != 2 {
+        return None;
+    }
+    let (rows, inner, other) = match (find(a).is_some(), find(b).is_some()) {
+        (false, true) if !op.transpose_a => (true, a, find(b)?),
+        (true, false) if op.transpose_a && !op.transpose_b && !op.bias => (false, b, find(a)?),
+        _ => return None,
+    };
+    let source = Source::new(plan, inner, find)?;
+    let (images, k) = (g.shape(inner)[0], g.shape(inner)[1]);
+    let grid = source.grid().unwrap_or(Grid { channels: 1, plane: k, row: 1 });
+    // Small operands are made whole, cheaper than in bands.
+    if !source.agrees(&grid) || grid.channels * grid.plane != k || images * k < TILE {
+        return None;
+    }
+    let s = Strides::rows(0, other.ty.shape[1]);
+    let turned = if rows { op.transpose_b } else { true };
+    let strides = if turned { s.transposed() } else { s };
+    let n = if rows { out.ty.shape[1] } else { out.ty.shape[0] };
+    let bands = grid.plane.div_ceil(band_len(&grid));
+    let parts = if rows { vec![0.0; bands.min(PARTS) * images * n] } else { vec![] };
+    Some(Box::new(Banded {
+        rows,
+        source,
+        other,
+        strides,
+        bias: bias.cloned(),
+        out: out.clone(),
+        grid,
+        images,
+        n,
+        parts,
+    }))
+}
+
+impl Banded {
+    fn band(&self, index: usize, len: usize) -> Band {
+        let offset = index * len;
+        let len = len.min(self.grid.plane - offset);
+        Band { first: 0, images: (TILE / (self.grid.channels * len)).clamp(1, self.images), offset, len }
+    }
+
+    /// Calls `f` with each tile of a band.
+    fn tiles(
+        &self,
+        buffers: &[Buffer<f32>],
+        band: Band,
+        local: &mut crate::cell::vm::Scratch<f32>,
+        mut f: impl FnMut(Band, &[f32]),
+    ) -> Result<(), String> {
+        let mut tile = local.take(self.grid.size(&band));
+        for first in (0..self.images).step_by(band.images) {
+            let part = Band { first, images: band.images.min(self.images - first), ..band };
+            let t = &mut tile[..self.grid.size(&part)];
+            self.source.fill(buffers, &self.grid, &part, t, local)?;
+            f(part, t);
+        }
+        local.give(tile);
+        Ok(())
+    }
+
+    fn multiply(&mut self, buffers: &[Buffer<f32>], out: &mut [f32], workers: &Workers<f32>) -> Result<(), String> {
+        let other = numbers(buffers, &self.other)?;
+        let len = band_len(&self.grid);
+        let bands = self.grid.plane.div_ceil(len);
+        let Grid { channels, plane, .. } = self.grid;
+        let n = self.n;
+        if self.rows {
+            let mut parts = std::mem::take(&mut self.parts);
+            let tasks = bands.min(PARTS);
+            parts.fill(0.0);
+            let done = parts.par_chunks_exact_mut(self.images * n).enumerate().try_for_each(|(t, y)| {
+                workers.with(|local| {
+                    for index in t * bands / tasks..(t + 1) * bands / tasks {
+                        self.tiles(buffers, self.band(index, len), local, |band, tile| {
+                            for c in 0..channels {
+                                let k = c * plane + band.offset;
+                                let right = Strides { at: self.strides.at + k * self.strides.rs, ..self.strides };
+                                let left = Strides::rows(c * band.len, channels * band.len);
+                                let to = Strides::rows(band.first * n, n);
+                                product((band.images, n, band.len), y, to, true, tile, left, other, right);
+                            }
+                        })?;
+                    }
+                    Ok::<(), String>(())
+                })
+            });
+            combine(&parts, out);
+            self.parts = parts;
+            if let Some(bias) = &self.bias {
+                add_bias(out, numbers(buffers, bias)?);
+            }
+            return done;
+        }
+        let shared = Shared::new(out);
+        (0..bands).into_par_iter().try_for_each(|index| {
+            workers.with(|local| {
+                let band = self.band(index, len);
+                let width = channels * band.len;
+                let mut acc = local.take(n * width);
+                acc.fill(0.0);
+                self.tiles(buffers, band, local, |band, tile| {
+                    let left = Strides { at: self.strides.at + band.first * self.strides.cs, ..self.strides };
+                    let size = (n, width, band.images);
+                    product(size, &mut acc, Strides::rows(0, width), true, other, left, tile, Strides::rows(0, width));
+                })?;
+                for (row, line) in acc.chunks_exact(width).enumerate() {
+                    for (c, part) in line.chunks_exact(band.len).enumerate() {
+                        // SAFETY: every task writes the positions of its own band.
+                        let to = unsafe { shared.part(row * channels * plane + c * plane + band.offset, band.len) };
+                        to.copy_from_slice(part);
+                    }
+                }
+                local.give(acc);
+                Ok::<(), String>(())
+            })
+        })
+    }
+}
+
+impl Step<f32> for Banded {
+    fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        let mut target = std::mem::take(&mut buffers[self.out.buffer]);
+        let n = self.out.ty.numel();
+        let done = self.multiply(buffers, &mut target.num[..n], workers);
+        buffers[self.out.buffer] = target;
+        done
+    }
+
+    fn bytes(&self) -> usize {
+        self.parts.len() * 4
+    }
+}

@@ -1,0 +1,82 @@
+//! The CPU backend: f32 on all cores. Products and convolutions run as blocked matrix products
+//! (the `gemm` crate); everything else, and whatever has no fast form, is its definition run by
+//! the compiled interpreter.
+
+mod blas;
+mod conv;
+mod matmul;
+mod operand;
+mod shared;
+mod source;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::sync::Arc;
+
+use super::host::{Cells, Host, Number, Place, Step};
+use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
+use crate::graph::NodeId;
+use crate::ops::Lowering;
+use crate::plan::{Kernel, Plan};
+use crate::tensor::Tensor;
+
+impl Number for f32 {
+    fn kernel(
+        plan: &Plan,
+        kernel: &Kernel,
+        place: &dyn Fn(NodeId) -> Option<Place>,
+    ) -> Result<Vec<Box<dyn Step<f32>>>, String> {
+        let fast = match &kernel.lowering {
+            Lowering::Matmul(op) => matmul::step(plan, kernel, *op, place)?,
+            Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_) | Lowering::Conv2dBackwardW(_) => {
+                conv::step(plan, kernel, place)
+            }
+            Lowering::Cells | Lowering::View => None,
+        };
+        if let Some(step) = fast {
+            return Ok(vec![step]);
+        }
+        let one =
+            |id: &NodeId| -> Result<Box<dyn Step<f32>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
+        kernel.outputs.iter().map(one).collect()
+    }
+}
+
+/// See the module's introduction.
+pub struct Cpu(Host<f32>);
+
+impl Default for Cpu {
+    fn default() -> Cpu {
+        Cpu::new()
+    }
+}
+
+impl Cpu {
+    pub fn new() -> Cpu {
+        Cpu(Host::new(DeviceInfo {
+            backend: "cpu",
+            name: std::env::consts::ARCH.into(),
+            detail: format!("{}, {} threads", instruction_set(), rayon::current_num_threads()),
+            max_buffer_bytes: None,
+        }))
+    }
+}
+
+/// The widest instructions that the kernels will use.
+fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "avx2, fma";
+        }
+        "sse2"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    if cfg!(target_arch = "aarch64") { "neon" } else { "portable" }
+}
+
+super::reference::delegate!(Cpu);

@@ -1,0 +1,421 @@
+//! Operands that are computed where they are read: a tile at a time, in cache.
+//!
+//! A tensor `[batch, channels, height, width]` (or `[batch, k]`: one channel) is cut into bands: a
+//! run of positions of every channel of some images. A consumer asks its operand for a band. A
+//! stored tensor answers with its own memory; a convolution multiplies the patches of the band; a
+//! product of small depth multiplies a band of its right side; whatever is elementwise over these
+//! runs through the interpreter. So an activation of 411 MB exists only a few hundred KB at a time.
+
+use super::blas::{Strides, product};
+use super::window::{Rows, Window};
+use crate::backend::host::{Buffer, Place};
+use crate::cell::inline::{Source as Put, substitute};
+use crate::cell::vm::{Program, Scratch, View};
+use crate::cell::{Cell, Cond, Idx};
+use crate::graph::{NodeId, TensorType};
+use crate::ops::Lowering;
+use crate::plan::Plan;
+use crate::rewrite::view_root;
+use crate::tensor::DType;
+
+/// Positions `offset..offset + len` of all channels of images `first..first + images`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
+    pub first: usize,
+    pub images: usize,
+    pub offset: usize,
+    pub len: usize,
+}
+
+/// How a tensor is cut: channels, positions a channel, and what a band's length must divide by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    pub channels: usize,
+    pub plane: usize,
+    pub row: usize,
+}
+
+impl Grid {
+    /// Elements of a band.
+    pub fn size(&self, band: &Band) -> usize {
+        band.images * self.channels * band.len
+    }
+}
+
+/// A convolution computed band by band.
+pub struct Conv {
+    pub window: Window,
+    pub groups: usize,
+    pub channels: [usize; 2],
+    pub x: Source,
+    pub w: Place,
+    pub bias: Option<Place>,
+}
+
+pub enum Source {
+    Stored(Place),
+    Conv(Box<Conv>),
+    /// `a b`, a: `[m, depth]`, b: `[depth, k]`, both stored.
+    Product {
+        a: Place,
+        b: Place,
+        sa: Strides,
+        sb: Strides,
+        depth: usize,
+    },
+    /// Elementwise over stored tensors and tiles of the same shape.
+    Cells {
+        program: Box<Program>,
+        inputs: Vec<Input>,
+        pointwise: Option<usize>,
+    },
+}
+
+pub enum Input {
+    Stored(Place),
+    Tile(Source),
+}
+
+/// Finds the buffer of a stored node.
+pub type Find<'a> = &'a dyn Fn(NodeId) -> Option<Place>;
+
+/// Most tensors that an elementwise source reads, and most tiles among them.
+const MOST_INPUTS: usize = 12;
+const MOST_TILES: usize = 4;
+
+/// Most elements of a tile that a pointwise program is compiled for.
+const MOST: usize = 1 << 20;
+
+impl Source {
+    /// The source of a node; `None` when it has no banded form.
+    pub fn new(plan: &Plan, id: NodeId, find: Find) -> Option<Source> {
+        let g = &plan.graph;
+        if let Some(place) = find(id) {
+            return (place.ty.dtype == DType::F32).then_some(Source::Stored(place));
+        }
+        let id = view_root(g, id);
+        let node = g.node(id);
+        let op = node.op()?;
+        match op.lowering() {
+            Lowering::Conv2d(conv) => {
+                let [_, c, h, w] = <[usize; 4]>::try_from(g.shape(node.inputs[0])).ok()?;
+                let [o, _, kh, kw] = <[usize; 4]>::try_from(g.shape(node.inputs[1])).ok()?;
+                let output = [node.ty.shape[2], node.ty.shape[3]];
+                Some(Source::Conv(Box::new(Conv {
+                    window: Window { geometry: conv.geometry, kernel: [kh, kw], input: [h, w], output },
+                    groups: conv.geometry.groups,
+                    channels: [c, o],
+                    x: Source::new(plan, node.inputs[0], find)?,
+                    w: find(node.inputs[1])?,
+                    bias: if conv.bias { Some(find(node.inputs[2])?) } else { None },
+                })))
+            }
+            Lowering::Matmul(m) if !m.bias => {
+                let (a, b) = (find(node.inputs[0])?, find(node.inputs[1])?);
+                if a.ty.shape.len() != 2 || b.ty.shape.len() != 2 {
+                    return None;
+                }
+                let rows = |p: &Place, t: bool| {
+                    let s = Strides::rows(0, p.ty.shape[1]);
+                    if t { s.transposed() } else { s }
+                };
+                let (sa, sb) = (rows(&a, m.transpose_a), rows(&b, m.transpose_b));
+                let depth = if m.transpose_a { a.ty.shape[0] } else { a.ty.shape[1] };
+                (depth <= 64).then_some(Source::Product { a, b, sa, sb, depth })
+            }
+            Lowering::Cells => cells(plan, id, find),
+            _ => None,
+        }
+    }
+
+    /// How the tensor must be cut; `None` when any cut will do.
+    pub fn grid(&self) -> Option<Grid> {
+        match self {
+            Source::Stored(_) | Source::Product { .. } => None,
+            Source::Conv(c) => Some(Grid {
+                channels: c.channels[1],
+                plane: c.window.output[0] * c.window.output[1],
+                row: c.window.output[1],
+            }),
+            Source::Cells { inputs, .. } => inputs.iter().find_map(|i| match i {
+                Input::Tile(s) => s.grid(),
+                Input::Stored(_) => None,
+            }),
+        }
+    }
+
+    /// Whether every part agrees on the cut.
+    pub fn agrees(&self, grid: &Grid) -> bool {
+        match self {
+            Source::Cells { inputs, .. } => inputs.iter().all(|i| match i {
+                Input::Tile(s) => s.agrees(grid),
+                Input::Stored(_) => true,
+            }),
+            other => other.grid().is_none_or(|g| g == *grid),
+        }
+    }
+
+    /// Writes a band, images outermost, then channels, then positions.
+    pub fn fill(
+        &self,
+        buffers: &[Buffer<f32>],
+        grid: &Grid,
+        band: &Band,
+        out: &mut [f32],
+        local: &mut Scratch<f32>,
+    ) -> Result<(), String> {
+        let tile = grid.channels * band.len;
+        let flat = |image: usize, c: usize| ((band.first + image) * grid.channels + c) * grid.plane + band.offset;
+        match self {
+            Source::Stored(place) => {
+                let x = numbers(buffers, place)?;
+                for (k, part) in out.chunks_exact_mut(band.len).enumerate() {
+                    let at = flat(k / grid.channels, k % grid.channels);
+                    part.copy_from_slice(x.get(at..at + band.len).ok_or("a band outside its tensor")?);
+                }
+            }
+            Source::Conv(conv) => {
+                let taps = conv.channels[0] / conv.groups * conv.window.taps();
+                let mut cols = local.take(conv.groups * taps * band.len);
+                for (image, part) in out.chunks_exact_mut(tile).enumerate() {
+                    conv.columns(buffers, band.first + image, band, &mut cols, local)?;
+                    conv.apply(buffers, &cols, band.len, part)?;
+                }
+                local.give(cols);
+            }
+            Source::Product { a, b, sa, sb, depth } => {
+                let (x, y) = (numbers(buffers, a)?, numbers(buffers, b)?);
+                let left = Strides { at: sa.at + band.first * sa.rs, ..*sa };
+                for c in 0..grid.channels {
+                    let right = Strides { at: sb.at + (c * grid.plane + band.offset) * sb.cs, ..*sb };
+                    let to = Strides::rows(c * band.len, tile);
+                    product((band.images, band.len, *depth), out, to, false, x, left, y, right);
+                }
+            }
+            Source::Cells { program, inputs, pointwise } => {
+                let mut tiles: [Vec<f32>; MOST_TILES] = Default::default();
+                let mut used = 0;
+                for input in inputs {
+                    if let Input::Tile(s) = input {
+                        let mut t = local.take(out.len());
+                        s.fill(buffers, grid, band, &mut t, local)?;
+                        tiles[used] = t;
+                        used += 1;
+                    }
+                }
+                // The run of `len` elements at `at`, which the tiles hold from `skip` on.
+                let mut run = |at: usize, skip: usize, part: &mut [f32]| -> Result<(), String> {
+                    let mut views = [View::Num(&[][..]); MOST_INPUTS];
+                    let mut next = 0;
+                    for (view, input) in views.iter_mut().zip(inputs) {
+                        *view = match input {
+                            Input::Stored(p) => buffers.get(p.buffer).ok_or("a lost buffer")?.view(&p.ty),
+                            Input::Tile(_) => {
+                                next += 1;
+                                View::Part(&tiles[next - 1][skip..skip + part.len()], at)
+                            }
+                        };
+                    }
+                    program.run(&views[..inputs.len()], at, part, local)
+                };
+                if pointwise.is_some_and(|most| out.len() <= most) {
+                    // No index matters: the tile is one run of elements.
+                    run(0, 0, out)?;
+                } else {
+                    for (k, part) in out.chunks_exact_mut(band.len).enumerate() {
+                        run(flat(k / grid.channels, k % grid.channels), k * band.len, part)?;
+                    }
+                }
+                tiles.into_iter().take(used).for_each(|t| local.give(t));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Conv {
+    /// The patches of a band of one image, group by group.
+    pub fn columns(
+        &self,
+        buffers: &[Buffer<f32>],
+        image: usize,
+        band: &Band,
+        cols: &mut [f32],
+        local: &mut Scratch<f32>,
+    ) -> Result<(), String> {
+        let w = &self.window;
+        let (h0, h1) = (band.offset / w.output[1], (band.offset + band.len) / w.output[1]);
+        let plane = w.input[0] * w.input[1];
+        let channels = self.channels[0];
+        if let Source::Stored(place) = &self.x {
+            let x = numbers(buffers, place)?;
+            let rows = Rows { at: image * channels * plane, channel: plane, first: 0, rows: w.input[0] };
+            w.gather(x, rows, 0..channels, h0, h1, cols);
+            return Ok(());
+        }
+        let (r0, r1) = w.sees(h0, h1);
+        let grid = self.x.grid().unwrap_or(Grid { channels, plane, row: w.input[1] });
+        let len = (r1 - r0) * w.input[1];
+        let inner = Band { first: image, images: 1, offset: r0 * w.input[1], len };
+        let mut x = local.take(channels * len);
+        self.x.fill(buffers, &grid, &inner, &mut x, local)?;
+        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, h0, h1, cols);
+        local.give(x);
+        Ok(())
+    }
+
+    /// One image's band of outputs from its patches.
+    pub fn apply(&self, buffers: &[Buffer<f32>], cols: &[f32], len: usize, out: &mut [f32]) -> Result<(), String> {
+        let (taps, per) = (self.channels[0] / self.groups * self.window.taps(), self.channels[1] / self.groups);
+        let w = numbers(buffers, &self.w)?;
+        if let Some(bias) = &self.bias {
+            let bias = numbers(buffers, bias)?;
+            out.chunks_exact_mut(len).zip(bias).for_each(|(y, b)| y.fill(*b));
+        }
+        for g in 0..self.groups {
+            let (left, right) = (Strides::rows(g * per * taps, taps), Strides::rows(g * taps * len, len));
+            let to = Strides::rows(g * per * len, len);
+            product((per, len, taps), out, to, self.bias.is_some(), w, left, cols, right);
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of a stored tensor.
+pub fn numbers<'a>(buffers: &'a [Buffer<f32>], place: &Place) -> Result<&'a [f32], String> {
+    let n = place.ty.numel();
+    buffers.get(place.buffer).and_then(|b| b.num.get(..n)).ok_or_else(|| "a lost buffer".into())
+}
+
+/// An elementwise node and all elementwise nodes above it as one program over stored tensors and
+/// tiles.
+fn cells(plan: &Plan, id: NodeId, find: Find) -> Option<Source> {
+    let mut nodes: Vec<NodeId> = vec![];
+    let mut fresh = 0;
+    let cell = compose(plan, id, find, &mut nodes, &mut fresh)?;
+    let mut inputs = vec![];
+    for &n in &nodes {
+        inputs.push(match find(n) {
+            Some(place) => Input::Stored(place),
+            None => Input::Tile(Source::new(plan, n, find)?),
+        });
+    }
+    let tiles = inputs.iter().filter(|i| matches!(i, Input::Tile(_))).count();
+    if tiles > MOST_TILES || inputs.len() > MOST_INPUTS {
+        return None;
+    }
+    let g = &plan.graph;
+    let out = g.ty(id);
+    let flat = TensorType::f32([MOST]);
+    if tiles == inputs.len() && own_elements(&cell, None, &out.shape) {
+        let cell = flattened(&cell);
+        let types: Vec<&TensorType> = inputs.iter().map(|_| &flat).collect();
+        let program = Program::compile(&cell, &flat, &types).ok()?;
+        return Some(Source::Cells { program: Box::new(program), inputs, pointwise: Some(MOST) });
+    }
+    let types: Vec<&TensorType> = nodes.iter().map(|n| g.ty(*n)).collect();
+    let program = Program::compile(&cell, out, &types).ok()?;
+    Some(Source::Cells { program: Box::new(program), inputs, pointwise: None })
+}
+
+/// The cell of a node over `nodes`: stored ones, and those that are not elementwise. Between those
+/// and the node every read must be at the own element.
+fn compose(plan: &Plan, id: NodeId, find: Find, nodes: &mut Vec<NodeId>, fresh: &mut u32) -> Option<Cell> {
+    let g = &plan.graph;
+    let node = g.node(id);
+    let op = node.op()?;
+    let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
+    let cell = op.cell(&types, &node.ty);
+    let mut put = vec![];
+    for (k, &input) in node.inputs.iter().enumerate() {
+        let root = view_root(g, input);
+        let heavy =
+            |n: NodeId| !matches!(g.node(n).op().map(|op| op.lowering()), Some(Lowering::Cells | Lowering::View));
+        let stored = find(input).is_some();
+        if stored || heavy(root) {
+            // Seen under the shape that the op reads it in: the elements are the same.
+            let at = nodes.iter().position(|n| *n == input).unwrap_or_else(|| {
+                nodes.push(input);
+                nodes.len() - 1
+            });
+            if !stored && !(own_elements(&cell, Some(k), &node.ty.shape) && g.ty(input).numel() == node.ty.numel()) {
+                return None;
+            }
+            put.push(Put::Input(at));
+            continue;
+        }
+        let before = nodes.len();
+        let inner = compose(plan, root, find, nodes, fresh)?;
+        let tiles = nodes[before..].iter().any(|n| find(*n).is_none());
+        if tiles && !(own_elements(&cell, Some(k), &node.ty.shape) && g.ty(input).numel() == node.ty.numel()) {
+            return None;
+        }
+        if root == input {
+            put.push(Put::Cell(inner.into()));
+        } else {
+            // The view: the same flat element of another shape.
+            let view = crate::ops::Op::cell(
+                &crate::ops::shape::Reshape { shape: g.shape(input).to_vec() },
+                &[g.ty(root)],
+                g.ty(input),
+            );
+            put.push(Put::Cell(substitute(&view, &[Put::Cell(inner.into())], fresh).into()));
+        }
+    }
+    Some(substitute(&cell, &put, fresh))
+}
+
+/// Whether an expression reads an input (or, without one, every input) at its own element only.
+/// Without an input, also whether it uses no index otherwise.
+fn own_elements(cell: &Cell, input: Option<usize>, shape: &[usize]) -> bool {
+    let own = |a: &Cell| own_elements(a, input, shape);
+    match cell {
+        Cell::Const(_) | Cell::Local(_) => true,
+        Cell::Int(_) => input.is_some(),
+        Cell::Reduce(_, _, _, _, body) => input.is_some() && own(body),
+        Cell::Load(i, _) if input.is_some_and(|k| k != *i) => true,
+        Cell::Load(_, ix) => {
+            let at = |(k, i): (usize, &Idx)| *i == Idx::Axis(k) || (shape[k] == 1 && *i == Idx::Const(0));
+            ix.len() == shape.len() && ix.iter().enumerate().all(at)
+        }
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => own(a) && own(b),
+        Cell::Un(_, a) => own(a),
+        Cell::If(c, a, b) => own_cond(c, input, shape) && own(a) && own(b),
+    }
+}
+
+fn own_cond(c: &Cond, input: Option<usize>, shape: &[usize]) -> bool {
+    let own = |a: &Cell| own_elements(a, input, shape);
+    match c {
+        Cond::Num(_, a, b) => own(a) && own(b),
+        Cond::Idx(..) => input.is_some(),
+        Cond::Finite(a) => own(a),
+        Cond::And(a, b) | Cond::Or(a, b) => own_cond(a, input, shape) && own_cond(b, input, shape),
+        Cond::Not(a) => own_cond(a, input, shape),
+    }
+}
+
+/// The same expression over flat positions.
+fn flattened(cell: &Cell) -> Cell {
+    let (f, c) = (|x: &Cell| std::sync::Arc::new(flattened(x)), flattened_cond);
+    match cell {
+        Cell::Load(i, _) => Cell::Load(*i, vec![Idx::Axis(0)]),
+        Cell::Let(v, a, b) => Cell::Let(*v, f(a), f(b)),
+        Cell::Bin(op, a, b) => Cell::Bin(*op, f(a), f(b)),
+        Cell::Un(op, a) => Cell::Un(*op, f(a)),
+        Cell::If(t, a, b) => Cell::If(c(t).into(), f(a), f(b)),
+        other => other.clone(),
+    }
+}
+
+fn flattened_cond(cond: &Cond) -> Cond {
+    let c = |x: &Cond| std::sync::Arc::new(flattened_cond(x));
+    match cond {
+        Cond::Num(op, a, b) => Cond::Num(*op, flattened(a).into(), flattened(b).into()),
+        Cond::Finite(a) => Cond::Finite(flattened(a).into()),
+        Cond::And(a, b) => Cond::And(c(a), c(b)),
+        Cond::Or(a, b) => Cond::Or(c(a), c(b)),
+        Cond::Not(a) => Cond::Not(c(a)),
+        Cond::Idx(..) => cond.clone(),
+    }
+}

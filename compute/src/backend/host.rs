@@ -1,0 +1,405 @@
+//! What the two backends that live in main memory share: buffers, leaves, programs and the replay
+//! of their kernels. They differ in the number type and in [`Number::kernel`], which turns a
+//! kernel of a plan into something that runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
+use crate::cell::vm::{Float, Program, View, Workers};
+use crate::graph::{Leaf, NodeId, TensorType};
+use crate::plan::{Kernel, Plan};
+use crate::tensor::{DType, Data, Tensor};
+
+/// One buffer of a plan. Values of different types may take turns in it; each type has its own
+/// storage, made only if used.
+#[derive(Debug, Default)]
+pub struct Buffer<T> {
+    pub num: Vec<T>,
+    pub u32: Vec<u32>,
+    pub u8: Vec<u8>,
+}
+
+/// A stored node: the buffer it is in, its type.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub buffer: usize,
+    pub ty: TensorType,
+}
+
+/// A kernel made ready.
+pub trait Step<T>: Send {
+    /// Runs over the buffers. Errors: what a cell can fail with.
+    fn run(&mut self, buffers: &mut [Buffer<T>], workers: &Workers<T>) -> Result<(), String>;
+    /// Bytes of working memory it keeps.
+    fn bytes(&self) -> usize;
+}
+
+/// A number type with its way of running kernels.
+pub trait Number: Float {
+    /// Makes a kernel ready; `place` finds stored nodes.
+    fn kernel(
+        plan: &Plan,
+        kernel: &Kernel,
+        place: &dyn Fn(NodeId) -> Option<Place>,
+    ) -> Result<Vec<Box<dyn Step<Self>>>, String>;
+}
+
+impl<T: Float> Buffer<T> {
+    fn reserve(&mut self, ty: &TensorType) {
+        let n = ty.numel();
+        match ty.dtype {
+            DType::F32 if self.num.len() < n => self.num.resize(n, T::ZERO),
+            DType::U32 if self.u32.len() < n => self.u32.resize(n, 0),
+            DType::U8 if self.u8.len() < n => self.u8.resize(n, 0),
+            _ => {}
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.num.len() * size_of::<T>() + self.u32.len() * 4 + self.u8.len()
+    }
+
+    /// The elements of a node stored here.
+    pub fn view(&self, ty: &TensorType) -> View<'_, T> {
+        let n = ty.numel();
+        match ty.dtype {
+            DType::F32 => View::Num(&self.num[..n.min(self.num.len())]),
+            DType::U32 => View::U32(&self.u32[..n.min(self.u32.len())]),
+            DType::U8 => View::U8(&self.u8[..n.min(self.u8.len())]),
+        }
+    }
+}
+
+struct Loaded<T> {
+    plan: Arc<Plan>,
+    /// Where each buffer of the plan is.
+    slots: Vec<usize>,
+    steps: Vec<(String, Box<dyn Step<T>>)>,
+    copies: Vec<(usize, usize)>,
+}
+
+/// See the module's introduction.
+pub struct Host<T> {
+    info: DeviceInfo,
+    buffers: Vec<Buffer<T>>,
+    free: Vec<usize>,
+    leaves: BTreeMap<String, Place>,
+    programs: BTreeMap<ProgramId, Loaded<T>>,
+    workers: Workers<T>,
+    made: u32,
+    peak_bytes: usize,
+}
+
+impl<T: Number> Host<T> {
+    pub fn new(info: DeviceInfo) -> Host<T> {
+        Host {
+            info,
+            buffers: vec![],
+            free: vec![],
+            leaves: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            workers: Workers::default(),
+            made: 0,
+            peak_bytes: 0,
+        }
+    }
+
+    fn new_buffer(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.buffers.push(Buffer::default());
+            self.buffers.len() - 1
+        })
+    }
+
+    fn leaf_place(&self, name: &str) -> BackendResult<&Place> {
+        self.leaves.get(name).ok_or_else(|| BackendError::Unknown(name.into()))
+    }
+
+    fn set(&mut self, place: &Place, value: &Tensor) {
+        let buffer = &mut self.buffers[place.buffer];
+        match value.data() {
+            Data::F32(v) => buffer.num.iter_mut().zip(v).for_each(|(d, &s)| *d = T::from_f64(s.into())),
+            Data::U32(v) => buffer.u32[..v.len()].copy_from_slice(v),
+            Data::U8(v) => buffer.u8[..v.len()].copy_from_slice(v),
+        }
+    }
+
+    fn stored(&self, program: ProgramId, node: NodeId) -> BackendResult<Place> {
+        let unknown = || BackendError::Unknown(format!("node {} of program {}", node.0, program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        let buffer = p.plan.storage.get(node.index()).copied().flatten().ok_or_else(unknown)?;
+        let buffer = p.slots.get(buffer.0 as usize).copied().ok_or_else(unknown)?;
+        Ok(Place { buffer, ty: p.plan.graph.ty(node).clone() })
+    }
+
+    fn tensor(&self, place: &Place) -> Tensor {
+        let data = match self.buffers[place.buffer].view(&place.ty) {
+            View::Num(v) | View::Part(v, _) => Data::F32(v.iter().map(|x| x.to_f64() as f32).collect()),
+            View::U32(v) => Data::U32(v.to_vec()),
+            View::U8(v) => Data::U8(v.to_vec()),
+        };
+        Tensor::new(place.ty.shape.clone(), data).unwrap_or_else(|| Tensor::scalar(0.0))
+    }
+
+    fn doubles(&self, place: &Place) -> Vec<f64> {
+        match self.buffers[place.buffer].view(&place.ty) {
+            View::Num(v) | View::Part(v, _) => v.iter().map(|x| x.to_f64()).collect(),
+            View::U32(v) => v.iter().map(|x| (*x).into()).collect(),
+            View::U8(v) => v.iter().map(|x| (*x).into()).collect(),
+        }
+    }
+
+    fn now_bytes(&self) -> usize {
+        let steps = self.programs.values().flat_map(|p| &p.steps).map(|(_, s)| s.bytes());
+        self.buffers.iter().map(Buffer::bytes).sum::<usize>() + steps.sum::<usize>() + self.workers.bytes()
+    }
+}
+
+impl<T: Number> Backend for Host<T> {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn load(&mut self, plan: Arc<Plan>) -> BackendResult<ProgramId> {
+        let graph = &plan.graph;
+        for id in graph.ids() {
+            let node = graph.node(id);
+            if node.leaf().is_none() {
+                continue;
+            }
+            match self.leaves.get(&node.name) {
+                Some(known) if known.ty != node.ty => {
+                    return Err(BackendError::Mismatch {
+                        name: node.name.clone(),
+                        expected: known.ty.to_string(),
+                        got: node.ty.to_string(),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    let place = Place { buffer: self.new_buffer(), ty: node.ty.clone() };
+                    self.leaves.insert(node.name.clone(), place);
+                }
+            }
+        }
+        let mut slots = Vec::with_capacity(plan.buffers.len());
+        for b in &plan.buffers {
+            slots.push(match b.leaf {
+                Some(leaf) => self.leaf_place(&graph.node(leaf).name)?.buffer,
+                None => self.new_buffer(),
+            });
+        }
+        let place = |id: NodeId| -> Option<Place> {
+            let b = plan.storage.get(id.index()).copied().flatten()?;
+            Some(Place { buffer: *slots.get(b.0 as usize)?, ty: graph.ty(id).clone() })
+        };
+        for id in graph.ids() {
+            if let Some(p) = place(id) {
+                self.buffers[p.buffer].reserve(&p.ty);
+            }
+            if let Some(Leaf::Constant(value)) = graph.node(id).leaf()
+                && let Some(p) = place(id)
+            {
+                self.set(&p, value);
+            }
+        }
+        let mut steps = vec![];
+        for k in &plan.kernels {
+            let name = k.outputs.first().map_or(String::new(), |id| graph.node(*id).name.clone());
+            let made = T::kernel(&plan, k, &place)
+                .map_err(|message| BackendError::Kernel { kernel: name.clone(), message })?;
+            steps.extend(made.into_iter().map(|s| (name.clone(), s)));
+        }
+        let copies =
+            plan.copies.iter().filter_map(|(a, b)| Some((*slots.get(a.0 as usize)?, *slots.get(b.0 as usize)?)));
+        let copies = copies.filter(|(a, b)| a != b).collect();
+        let id = ProgramId(self.made);
+        self.made += 1;
+        self.programs.insert(id, Loaded { plan, slots, steps, copies });
+        self.peak_bytes = self.peak_bytes.max(self.now_bytes());
+        Ok(id)
+    }
+
+    fn unload(&mut self, program: ProgramId) {
+        let Some(p) = self.programs.remove(&program) else { return };
+        for (b, slot) in p.plan.buffers.iter().zip(p.slots) {
+            if b.leaf.is_none() {
+                self.buffers[slot] = Buffer::default();
+                self.free.push(slot);
+            }
+        }
+    }
+
+    fn write(&mut self, leaf: &str, value: &Tensor) -> BackendResult<()> {
+        let place = self.leaf_place(leaf)?.clone();
+        if place.ty.shape != value.shape() || place.ty.dtype != value.dtype() {
+            return Err(BackendError::Mismatch {
+                name: leaf.into(),
+                expected: place.ty.to_string(),
+                got: format!("{}{:?}", value.dtype(), value.shape()),
+            });
+        }
+        self.set(&place, value);
+        Ok(())
+    }
+
+    fn write_f64(&mut self, leaf: &str, values: &[f64]) -> BackendResult<()> {
+        let place = self.leaf_place(leaf)?.clone();
+        if place.ty.dtype != DType::F32 || place.ty.numel() != values.len() {
+            return Err(BackendError::Mismatch {
+                name: leaf.into(),
+                expected: place.ty.to_string(),
+                got: format!("{} numbers", values.len()),
+            });
+        }
+        let buffer = &mut self.buffers[place.buffer];
+        buffer.num.iter_mut().zip(values).for_each(|(d, &s)| *d = T::from_f64(s));
+        Ok(())
+    }
+
+    fn run(&mut self, program: ProgramId) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get_mut(&program).ok_or_else(unknown)?;
+        for (kernel, step) in &mut p.steps {
+            step.run(&mut self.buffers, &self.workers)
+                .map_err(|message| BackendError::Run { kernel: kernel.clone(), message })?;
+        }
+        for &(from, to) in &p.copies {
+            let source = std::mem::take(&mut self.buffers[from]);
+            let target = &mut self.buffers[to];
+            // A buffer may be wider than the leaf, where values share it.
+            target.num.iter_mut().zip(&source.num).for_each(|(d, s)| *d = *s);
+            target.u32.iter_mut().zip(&source.u32).for_each(|(d, s)| *d = *s);
+            target.u8.iter_mut().zip(&source.u8).for_each(|(d, s)| *d = *s);
+            self.buffers[from] = source;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {
+        let out = self.stored(program, node).map(|p| self.tensor(&p));
+        Box::pin(std::future::ready(out))
+    }
+
+    fn read_f64(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Vec<f64>> {
+        let out = self.stored(program, node).map(|p| self.doubles(&p));
+        Box::pin(std::future::ready(out))
+    }
+
+    fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor> {
+        let out = self.leaf_place(leaf).map(|p| self.tensor(p));
+        Box::pin(std::future::ready(out))
+    }
+
+    fn memory(&self) -> Memory {
+        let now_bytes = self.now_bytes();
+        Memory {
+            now_bytes,
+            peak_bytes: self.peak_bytes.max(now_bytes),
+            objects: self.buffers.len() as u64 + u64::from(self.made),
+        }
+    }
+}
+
+/// A node computed by the interpreter: its fused cell over stored tensors.
+pub struct Fused {
+    program: Program,
+    sources: Vec<Place>,
+    pub ty: TensorType,
+}
+
+/// Most tensors that a kernel reads.
+const MOST_SOURCES: usize = 32;
+
+impl Fused {
+    /// The definition of a node with everything that is not stored put in.
+    pub fn new(plan: &Plan, node: NodeId, place: &dyn Fn(NodeId) -> Option<Place>) -> Result<Fused, String> {
+        let (cell, nodes) = plan.fused_cell(node);
+        let lost = |id: NodeId| format!("{} is not stored", plan.graph.node(id).name);
+        let sources: Vec<Place> =
+            nodes.iter().map(|id| place(*id).ok_or_else(|| lost(*id))).collect::<Result<_, _>>()?;
+        if sources.len() > MOST_SOURCES {
+            return Err(format!("it reads {} tensors, {MOST_SOURCES} are possible", sources.len()));
+        }
+        let ty = plan.graph.ty(node).clone();
+        let types: Vec<&TensorType> = sources.iter().map(|p| &p.ty).collect();
+        let program = Program::compile(&cell, &ty, &types)?;
+        Ok(Fused { program, sources, ty })
+    }
+
+    /// The source that is stored in a buffer.
+    fn source_in(&self, buffer: usize) -> Option<usize> {
+        self.sources.iter().position(|s| s.buffer == buffer)
+    }
+
+    /// Computes all elements; source `own` is what `out` holds.
+    pub fn run<T: Float>(
+        &self,
+        buffers: &[Buffer<T>],
+        own: Option<usize>,
+        out: &mut [T],
+        workers: &Workers<T>,
+    ) -> Result<(), String> {
+        let empty = Buffer::default();
+        let mut views = [View::Num(&[][..]); MOST_SOURCES];
+        for (k, (view, s)) in views.iter_mut().zip(&self.sources).enumerate() {
+            *view = if own == Some(k) { empty.view(&s.ty) } else { buffers[s.buffer].view(&s.ty) };
+        }
+        self.program.run_parallel(&views[..self.sources.len()], own, out, workers)
+    }
+}
+
+/// A kernel run by the interpreter, element for element.
+pub struct Cells<T> {
+    fused: Fused,
+    buffer: usize,
+    /// The source whose buffer the output takes over.
+    own: Option<usize>,
+    /// For outputs that are not numbers.
+    numbers: Vec<T>,
+}
+
+impl<T: Float> Cells<T> {
+    /// The fused definition of one output of a kernel.
+    pub fn new(
+        plan: &Plan,
+        kernel: &Kernel,
+        output: NodeId,
+        place: &dyn Fn(NodeId) -> Option<Place>,
+    ) -> Result<Cells<T>, String> {
+        let fused = Fused::new(plan, output, place)?;
+        let lost = || format!("{} is not stored", plan.graph.node(output).name);
+        let buffer = place(output).ok_or_else(lost)?.buffer;
+        let own = fused.source_in(buffer);
+        if own.is_some() && kernel.in_place.is_none() {
+            return Err("it would read what it writes".into());
+        }
+        let numbers = if fused.ty.dtype == DType::F32 { vec![] } else { vec![T::ZERO; fused.ty.numel()] };
+        Ok(Cells { fused, buffer, own, numbers })
+    }
+}
+
+impl<T: Float> Step<T> for Cells<T> {
+    fn run(&mut self, buffers: &mut [Buffer<T>], workers: &Workers<T>) -> Result<(), String> {
+        let n = self.fused.ty.numel();
+        let mut target = std::mem::take(&mut buffers[self.buffer]);
+        let result = match self.fused.ty.dtype {
+            DType::F32 => self.fused.run(buffers, self.own, &mut target.num[..n], workers),
+            dtype => self.fused.run(buffers, None, &mut self.numbers, workers).map(|()| {
+                let numbers = self.numbers.iter().map(|x| x.to_f64());
+                if dtype == DType::U32 {
+                    target.u32.iter_mut().zip(numbers).for_each(|(d, x)| *d = x as u32);
+                } else {
+                    target.u8.iter_mut().zip(numbers).for_each(|(d, x)| *d = x as u8);
+                }
+            }),
+        };
+        buffers[self.buffer] = target;
+        result
+    }
+
+    fn bytes(&self) -> usize {
+        self.numbers.len() * size_of::<T>()
+    }
+}

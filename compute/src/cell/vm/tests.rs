@@ -1,0 +1,109 @@
+//! The compiled programs against the tree-walking evaluation, over the samples of every op page.
+
+use super::*;
+use crate::cell::eval;
+use crate::ops::{Fill, PAGES};
+use crate::tensor::{DType, unravel};
+
+/// Pseudo-random elements of a sample's input.
+fn fill(ty: &TensorType, fill: &Fill, seed: u32) -> Vec<f64> {
+    let n = ty.numel();
+    let unit = |i: usize| f64::from(crate::cell::rand::bits(seed, 1, 2, i as u32)) / 16_777_216.0;
+    match fill {
+        Fill::Uniform(lo, hi) => (0..n).map(|i| f64::from((lo + (hi - lo) * unit(i)) as f32)).collect(),
+        Fill::Distinct => (0..n).map(|i| ((i * 7919 + 13) % n) as f64 * 0.25 - 3.0).collect(),
+        Fill::Below(b) => (0..n).map(|i| (unit(i) * f64::from(*b)).floor()).collect(),
+        Fill::Values(v) => v.iter().copied().cycle().take(n).collect(),
+    }
+}
+
+enum Stored<T> {
+    Num(Vec<T>),
+    U32(Vec<u32>),
+    U8(Vec<u8>),
+}
+
+impl<T: Float> Stored<T> {
+    fn new(ty: &TensorType, v: &[f64]) -> Stored<T> {
+        match ty.dtype {
+            DType::F32 => Stored::Num(v.iter().map(|x| T::from_f64(*x)).collect()),
+            DType::U32 => Stored::U32(v.iter().map(|x| *x as u32).collect()),
+            DType::U8 => Stored::U8(v.iter().map(|x| *x as u8).collect()),
+        }
+    }
+
+    fn view(&self) -> View<'_, T> {
+        match self {
+            Stored::Num(v) => View::Num(v),
+            Stored::U32(v) => View::U32(v),
+            Stored::U8(v) => View::U8(v),
+        }
+    }
+}
+
+fn run_cell<T: Float>(cell: &Cell, out: &TensorType, tys: &[&TensorType], data: &[Vec<f64>]) -> Result<Vec<T>, String> {
+    let program = Program::compile(cell, out, tys)?;
+    let stored: Vec<Stored<T>> = tys.iter().zip(data).map(|(t, d)| Stored::new(t, d)).collect();
+    let views: Vec<View<T>> = stored.iter().map(Stored::view).collect();
+    let mut y = vec![T::from_f64(f64::NAN); out.numel()];
+    program.run_parallel(&views, None, &mut y, &Workers::default())?;
+    Ok(y)
+}
+
+/// Compares with the evaluation at up to `limit` elements.
+fn compare(cell: &Cell, out: &TensorType, tys: &[&TensorType], data: &[Vec<f64>], limit: usize) -> Result<(), String> {
+    let y = run_cell::<f64>(cell, out, tys, data)?;
+    let z = run_cell::<f32>(cell, out, tys, data)?;
+    let n = out.numel();
+    let step = (n / limit.max(1)).max(1);
+    for flat in (0..n).step_by(step) {
+        let at: Vec<i64> = unravel(flat, &out.shape).iter().map(|&i| i as i64).collect();
+        let mut read = |input: usize, index: &[i64]| -> Result<f64, String> {
+            let shape = &tys[input].shape;
+            let mut k = 0;
+            for (&i, &d) in index.iter().zip(shape) {
+                if i < 0 || i >= d as i64 {
+                    return Err(format!("index {index:?} outside {shape:?}"));
+                }
+                k = k * d + i as usize;
+            }
+            Ok(data[input][k])
+        };
+        let exact = eval::eval(cell, &at, &mut read)?;
+        let scale = exact.abs().max(1.0);
+        if (y[flat] - exact).abs() > 1e-12 * scale && y[flat] != exact || y[flat].is_nan() != exact.is_nan() {
+            return Err(format!("f64 {} instead of {exact} at {at:?}", y[flat]));
+        }
+        let single = f64::from(z[flat]);
+        if (single - exact).abs() > 3e-5 * scale && single != f64::from(exact as f32)
+            || z[flat].is_nan() != exact.is_nan()
+        {
+            return Err(format!("f32 {single} instead of {exact} at {at:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_sample_of_every_op_equals_the_evaluation() {
+    let mut seen = 0;
+    let mut wrong = vec![];
+    for page in PAGES {
+        for (k, sample) in (page.samples)().into_iter().enumerate() {
+            let tys: Vec<&TensorType> = sample.inputs.iter().map(|(t, _)| t).collect();
+            let out = sample.op.infer(&tys).unwrap_or_else(|e| panic!("{}: {e}", page.name));
+            let cell = sample.op.cell(&tys, &out);
+            let data: Vec<Vec<f64>> =
+                sample.inputs.iter().enumerate().map(|(i, (t, f))| fill(t, f, (k * 8 + i) as u32)).collect();
+            let label = format!("{} sample {k} ({}, {tys:?})", page.name, sample.op.name());
+            let terms = Program::compile(&cell, &out, &tys).map_or(1.0, |p| p.terms_per_element());
+            let limit = (200_000.0 / terms.max(1.0)) as usize;
+            if let Err(e) = compare(&cell, &out, &tys, &data, limit.clamp(1, 3000)) {
+                wrong.push(format!("{label}: {e}"));
+            }
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {seen} samples\n{}", wrong.len(), wrong.join("\n"));
+    assert!(seen > 100, "{seen} samples");
+}
