@@ -40,6 +40,7 @@ pub fn absolute(cell: &Cell) -> Cell {
             Cell::Reduce(Red::Sum, *v, lo.clone(), hi.clone(), absolute(body).into())
         }
         Cell::Bin(Bin::Add | Bin::Sub, a, b) => absolute(a) + absolute(b),
+        Cell::Bin(Bin::Mul, a, b) => absolute(a) * absolute(b),
         Cell::Bin(Bin::Div, a, b) => absolute(a) / abs((**b).clone()),
         Cell::Let(v, value, body) => Cell::Let(*v, value.clone(), absolute(body).into()),
         other => abs(other.clone()),

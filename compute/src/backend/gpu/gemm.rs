@@ -312,6 +312,10 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         }
     }
     p.vectors = vectors.len() == 2;
+    if p.vectors && !op.bias && p.n.is_multiple_of(4) && p.choose(class).splits == 1 {
+        shader = shader.replace("put_block", VECTOR_PUT)?.replace("store_c", NO_STORE)?;
+        vectors.extend(plan.storage[out.index()]);
+    }
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
@@ -320,6 +324,27 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
+
+/// `put_block` where the rows of C are whole vec4s: four guarded stores instead of sixteen.
+const VECTOR_PUT: &str = "fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
+    let at = ((batch * M + m) * N + n) / 4;
+    if (n < N && m < M) {
+        out[at] = block[0];
+    }
+    if (n < N && m + 1 < M) {
+        out[at + N / 4] = block[1];
+    }
+    if (n < N && m + 2 < M) {
+        out[at + N / 2] = block[2];
+    }
+    if (n < N && m + 3 < M) {
+        out[at + N / 4 * 3] = block[3];
+    }
+}
+";
+const NO_STORE: &str = "fn store_c(batch: i32, m: i32, n: i32, value: f32) {
+}
+";
 
 /// Whether an operand is computed in the kernel (it may then read any of the buffers).
 fn any_computed(p: &Product) -> bool {

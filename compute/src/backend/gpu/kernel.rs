@@ -155,8 +155,10 @@ impl<'a> Accessors<'a> {
         }
         for (k, out) in self.kernel.outputs.iter().enumerate() {
             let name = if k == 0 { "out".into() } else { format!("out{}", k + 1) };
-            let element = wgsl::storage(self.plan.graph.ty(*out).dtype);
-            add(&name, element, Place::Buffer(self.buffer(*out)?), true);
+            let buffer = self.buffer(*out)?;
+            let plain = wgsl::storage(self.plan.graph.ty(*out).dtype);
+            let element = if vectors.contains(&buffer) { "vec4<f32>" } else { plain };
+            add(&name, element, Place::Buffer(buffer), true);
         }
         if let Some(writes) = parts {
             add("parts", "f32", Place::Scratch, writes);
