@@ -80,6 +80,8 @@ pub struct Program {
 enum Mode {
     /// Lanes along the last group of axes.
     Rows,
+    /// The same with rows of one block: `row` is what depends on the lanes alone.
+    Lines,
     /// Lanes over flat positions.
     Flat,
     /// One element after the other.
@@ -111,6 +113,7 @@ impl Program {
         let mode = match over {
             None => Mode::Element,
             Some(Over::All) => Mode::Flat,
+            _ if last.is_some_and(|(_, n)| n <= BLOCK) => Mode::Lines,
             _ => Mode::Rows,
         };
         let registers = rank as u32;
@@ -118,6 +121,7 @@ impl Program {
             lins,
             scopes: vec![Scope::new(ScopeKind::Sure), Scope::new(ScopeKind::Sure)],
             lane: None,
+            axis_depth: 1,
             vars: HashMap::new(),
             locals: HashMap::new(),
             facts: vec![],
@@ -132,7 +136,9 @@ impl Program {
                 Over::Axis(k) => k as u32,
                 _ => 0,
             };
-            c.lane = Some(Lane { over, base, depth: 2 });
+            let swapped = mode == Mode::Lines;
+            c.axis_depth = if swapped { 2 } else { 1 };
+            c.lane = Some(Lane { over, base, depth: if swapped { 1 } else { 2 } });
         }
         let mut result = c.cell(&cell)?.val;
         let mut lists: Vec<Vec<Instr>> = c.scopes.into_iter().map(|s| s.list).collect();
