@@ -9,7 +9,7 @@
 //! may fail (a load that is not proved inside its input) never leaves the branch or the possibly
 //! empty loop it stands in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::instr::{Instr, Int, Val};
 use super::lin::{Atom, Lin, Lins};
@@ -96,8 +96,8 @@ pub(super) struct Compiler<'a> {
     pub lane: Option<Lane>,
     /// The scope of axes that are the same for all lanes.
     pub axis_depth: usize,
-    pub vars: HashMap<Var, (u32, usize)>,
-    pub locals: HashMap<Var, Value>,
+    pub vars: BTreeMap<Var, (u32, usize)>,
+    pub locals: BTreeMap<Var, Value>,
     /// Forms known to be >= 0, with the scope that knows it.
     pub facts: Vec<(usize, Lin)>,
     pub ints: u32,

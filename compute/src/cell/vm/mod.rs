@@ -22,7 +22,7 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use compile::{Compiler, Lane, Over, Scope, ScopeKind};
 pub use float::Float;
@@ -31,7 +31,7 @@ use lin::Lins;
 pub use run::Scratch;
 
 use super::{Cell, inline};
-use crate::graph::TensorType;
+use crate::tensor::TensorType;
 
 /// Most lanes of a block.
 pub const BLOCK: usize = 512;
@@ -96,7 +96,7 @@ impl Program {
         let cell = inline::at_index(cell, &[], &mut 0);
         let dims: Vec<i64> = output.shape.iter().map(|&d| d as i64).collect();
         let rank = dims.len();
-        let mut lins = Lins { dims, inputs, ranges: HashMap::new(), merged: (0..rank).collect() };
+        let mut lins = Lins { dims, inputs, ranges: BTreeMap::new(), merged: (0..rank).collect() };
         lins.bind_ranges(&cell);
         lins.merged = cost::merge(&lins, &cell);
         let mut axes: Vec<(u32, usize)> = vec![];
@@ -122,8 +122,8 @@ impl Program {
             scopes: vec![Scope::new(ScopeKind::Sure), Scope::new(ScopeKind::Sure)],
             lane: None,
             axis_depth: 1,
-            vars: HashMap::new(),
-            locals: HashMap::new(),
+            vars: BTreeMap::new(),
+            locals: BTreeMap::new(),
             facts: vec![],
             ints: registers,
             nums: 0,
