@@ -43,7 +43,7 @@ fn errors_have_their_codes_and_say_what_to_do() {
         (vec!["train"], 2, "Usage"),
         (vec!["train", "quikc"], 2, "did you mean `quick`?"),
         (vec!["train", &bad], 2, "did you mean `lr`?"),
-        (vec!["train", "quick", "--set", "train.batch=none"], 2, "train.batch"),
+        (vec!["train", "quick", "--set", "train.batch=many"], 2, "train.batch"),
         (vec!["train", "quick", "--set", "model.layers=[\"flatten\", \"linear 3\"]"], 2, "linear classes"),
         (vec!["train", "quick", "--backend", "cpu", "--device", "0"], 2, "names a GPU"),
         (vec!["train", "seed-cnn-32", "--set", &root], 3, "none"),
@@ -87,7 +87,7 @@ fn listing_and_planning_commands_print() {
     assert!(ok(&["--help"]).contains("train"));
     assert!(ok(&["recipes"]).contains("seed-cnn-224"));
     assert!(ok(&["recipes", "quick"]).contains("[model]"));
-    assert!(ok(&["recipes", "--keys"]).contains("train.batch"));
+    assert!(ok(&["recipes", "--keys"]).contains("checkpoint_every"));
     assert!(ok(&["data", "list"]).contains("fashion-sample"));
     let plan = ok(&["plan", "seed-cnn-224"]);
     assert!(plan.contains("conv2d.backward_w") && plan.contains("GFLOP") && plan.contains("peak"), "{plan}");

@@ -20,7 +20,8 @@ impl Strides {
         Strides { rs: self.cs, cs: self.rs, ..self }
     }
 
-    fn fits(self, rows: usize, cols: usize, len: usize) -> bool {
+    /// Whether a matrix of that size lies in a slice of that length.
+    pub fn fits(self, rows: usize, cols: usize, len: usize) -> bool {
         rows == 0 || cols == 0 || self.at + (rows - 1) * self.rs + (cols - 1) * self.cs < len
     }
 }

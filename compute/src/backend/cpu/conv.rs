@@ -5,8 +5,9 @@
 
 use rayon::prelude::*;
 
-use super::blas::{Strides, product};
-use super::matmul::{band_len, combine};
+use super::blas::Strides;
+use super::matmul::combine;
+use super::micro::{self, Lanes};
 use super::shared::Shared;
 use super::source::{Band, Conv, Find, Grid, Source, numbers};
 use super::window::{Rows, Window};
@@ -21,7 +22,10 @@ use crate::plan::{Kernel, Plan};
 const PARTS: usize = 32;
 
 /// Elements of a tile of dy.
-const TILE: usize = 1 << 15;
+const TILE: usize = 1 << 14;
+
+/// Longest chain of additions.
+const CHAIN: usize = 1024;
 
 /// The fast form of a convolution, if it has one.
 pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32>>> {
@@ -93,10 +97,12 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
                 None => None,
             };
             let conv = conv(xs, out.clone(), None);
-            let bands = grid.plane.div_ceil(band_len(&grid)) * y[0];
+            let bands = grid.bands() * y[0];
             let size = out.ty.numel() + y[1];
-            let parts = vec![0.0; bands.min(PARTS) * size];
-            Some(Box::new(BackwardW { conv, dy, grid, images: y[0], out, bias, parts, sums: vec![0.0; size] }))
+            let tasks = bands.min(PARTS);
+            let lanes = vec![[0.0; 8]; tasks * out.ty.numel()];
+            let (parts, sums) = (vec![0.0; tasks * size], vec![0.0; size]);
+            Some(Box::new(BackwardW { conv, dy, grid, images: y[0], out, bias, parts, sums, lanes }))
         }
     }
 }
@@ -111,8 +117,8 @@ struct Forward {
 impl Forward {
     fn all(&self, buffers: &[Buffer<f32>], out: &mut [f32], workers: &Workers<f32>) -> Result<(), String> {
         let Grid { channels, plane, .. } = self.grid;
-        let len = band_len(&self.grid);
-        let bands = plane.div_ceil(len);
+        let len = self.grid.band_len();
+        let bands = self.grid.bands();
         let taps = self.conv.channels[0] * self.conv.window.taps();
         let shared = Shared::new(out);
         (0..self.images * bands).into_par_iter().try_for_each(|t| {
@@ -173,7 +179,7 @@ impl BackwardX {
         let w = numbers(buffers, &self.w)?;
         let (per_x, per_y) = (self.channels[0] / self.groups, self.channels[1] / self.groups);
         let taps = per_x * self.window.taps();
-        let (plane, len) = (self.grid.plane, band_len(&self.grid));
+        let (plane, len) = (self.grid.plane, self.grid.band_len());
         let size = self.window.input[0] * self.window.input[1];
         dx.fill(0.0);
         let mut cols = local.take(taps * len);
@@ -181,14 +187,13 @@ impl BackwardX {
         for offset in (0..plane).step_by(len) {
             let band = Band { first: image, images: 1, offset, len: len.min(plane - offset) };
             self.dy.fill(buffers, &self.grid, &band, &mut dy[..self.grid.channels * band.len], local)?;
-            let (h0, h1) = (offset / self.grid.row, (offset + band.len) / self.grid.row);
             for g in 0..self.groups {
                 let cols = &mut cols[..taps * band.len];
                 let left = Strides::rows(g * per_y * taps, taps).transposed();
                 let right = Strides::rows(g * per_y * band.len, band.len);
-                product((taps, band.len, per_y), cols, Strides::rows(0, band.len), false, w, left, &dy, right);
+                micro::panel((taps, band.len, per_y), cols, Strides::rows(0, band.len), false, w, left, &dy, right);
                 let rows = Rows { at: 0, channel: size, first: 0, rows: self.window.input[0] };
-                self.window.scatter(cols, rows, g * per_x..(g + 1) * per_x, h0, h1, dx);
+                self.window.scatter(cols, rows, g * per_x..(g + 1) * per_x, (offset, band.len), dx);
             }
         }
         local.give(dy);
@@ -225,6 +230,8 @@ struct BackwardW {
     /// Of each task: the gradient of w, then that of the bias.
     parts: Vec<f32>,
     sums: Vec<f32>,
+    /// Eight partial sums for each element of each task's gradient of w.
+    lanes: Vec<Lanes>,
 }
 
 impl BackwardW {
@@ -233,14 +240,16 @@ impl BackwardW {
         buffers: &[Buffer<f32>],
         units: std::ops::Range<usize>,
         part: &mut [f32],
+        lanes: &mut [Lanes],
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
         let Grid { channels, plane, .. } = self.grid;
-        let len = band_len(&self.grid);
+        let len = self.grid.band_len();
         let groups = self.conv.groups;
         let (taps, per) = (self.conv.channels[0] / groups * self.conv.window.taps(), channels / groups);
         let (dw, db) = part.split_at_mut(channels * taps);
         let most = (TILE / (channels * len)).clamp(1, 8);
+        let mut chain = 0;
         let mut cols = local.take(groups * taps * len);
         let mut tile = local.take(most * channels * len);
         // Units go band by band, so that neighbouring images share what a band needs.
@@ -257,16 +266,22 @@ impl BackwardW {
                 self.conv.columns(buffers, first + image, &band, cols, local)?;
                 for g in 0..groups {
                     let left = Strides::rows(g * per * band.len, band.len);
-                    let right = Strides::rows(g * taps * band.len, band.len).transposed();
-                    let to = Strides::rows(g * per * taps, taps);
-                    product((per, taps, band.len), dw, to, true, dy, left, cols, right);
+                    let right = Strides::rows(g * taps * band.len, band.len);
+                    let lanes = &mut lanes[g * per * taps..(g + 1) * per * taps];
+                    micro::dots((per, taps, band.len), lanes, dy, left, cols, right);
                 }
                 if self.bias.is_some() {
                     db.iter_mut().zip(dy.chunks_exact(band.len)).for_each(|(b, line)| *b += sum(line));
                 }
             }
             unit += images;
+            chain += images * band.len / 8;
+            if chain >= CHAIN {
+                micro::fold(lanes, dw);
+                chain = 0;
+            }
         }
+        micro::fold(lanes, dw);
         local.give(tile);
         local.give(cols);
         Ok(())
@@ -287,14 +302,17 @@ fn sum(x: &[f32]) -> f32 {
 impl Step<f32> for BackwardW {
     fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
         let size = self.sums.len();
-        let units = self.grid.plane.div_ceil(band_len(&self.grid)) * self.images;
-        let mut parts = std::mem::take(&mut self.parts);
+        let units = self.grid.bands() * self.images;
+        let (mut parts, mut lanes) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.lanes));
         let tasks = parts.len() / size;
         parts.fill(0.0);
         let (this, shared) = (&*self, &*buffers);
-        let done = parts.par_chunks_exact_mut(size).enumerate().try_for_each(|(t, part)| {
-            workers.with(|local| this.task(shared, t * units / tasks..(t + 1) * units / tasks, part, local))
+        let weights = self.out.ty.numel();
+        let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(weights)).enumerate();
+        let done = each.try_for_each(|(t, (part, lanes))| {
+            workers.with(|local| this.task(shared, t * units / tasks..(t + 1) * units / tasks, part, lanes, local))
         });
+        self.lanes = lanes;
         combine(&parts, &mut self.sums);
         self.parts = parts;
         let (dw, db) = self.sums.split_at(self.out.ty.numel());
@@ -306,6 +324,6 @@ impl Step<f32> for BackwardW {
     }
 
     fn bytes(&self) -> usize {
-        (self.parts.len() + self.sums.len()) * 4
+        (self.parts.len() + self.sums.len() + 8 * self.lanes.len()) * 4
     }
 }

@@ -12,6 +12,7 @@
 use rayon::prelude::*;
 
 use super::blas::{Strides, product};
+use super::micro::{self, Lanes};
 use super::operand::Operand;
 use super::shared::Shared;
 use super::source::{Band, Find, Grid, Source, numbers};
@@ -209,12 +210,6 @@ fn add_bias(out: &mut [f32], bias: &[f32]) {
     out.chunks_exact_mut(bias.len()).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += *b));
 }
 
-/// How many positions a band has: whole rows, not many more than 512.
-pub fn band_len(grid: &Grid) -> usize {
-    let rows = (512 / grid.row).max(1);
-    (rows * grid.row).min(grid.plane)
-}
-
 /// A product with one operand in bands.
 struct Banded {
     rows: bool,
@@ -227,7 +222,9 @@ struct Banded {
     grid: Grid,
     images: usize,
     n: usize,
+    /// Of each task of the rows form: its sums, and eight partial sums for each.
     parts: Vec<f32>,
+    lanes: Vec<Lanes>,
 }
 
 fn banded(
@@ -258,28 +255,25 @@ fn banded(
     let s = Strides::rows(0, other.ty.shape[1]);
     let turned = if rows { op.transpose_b } else { true };
     let strides = if turned { s.transposed() } else { s };
+    // Rows of b are read as rows: a weight stored [k, n] has none.
+    if rows && strides.rs != 1 {
+        return None;
+    }
     let n = if rows { out.ty.shape[1] } else { out.ty.shape[0] };
-    let bands = grid.plane.div_ceil(band_len(&grid));
-    let parts = if rows { vec![0.0; bands.min(PARTS) * images * n] } else { vec![] };
-    Some(Box::new(Banded {
-        rows,
-        source,
-        other,
-        strides,
-        bias: bias.cloned(),
-        out: out.clone(),
-        grid,
-        images,
-        n,
-        parts,
-    }))
+    let size = if rows { grid.bands().min(PARTS) * images * n } else { 0 };
+    let (parts, lanes) = (vec![0.0; size], vec![[0.0; 8]; size]);
+    let (bias, out) = (bias.cloned(), out.clone());
+    Some(Box::new(Banded { rows, source, other, strides, bias, out, grid, images, n, parts, lanes }))
 }
 
 impl Banded {
     fn band(&self, index: usize, len: usize) -> Band {
         let offset = index * len;
         let len = len.min(self.grid.plane - offset);
-        Band { first: 0, images: (TILE / (self.grid.channels * len)).clamp(1, self.images), offset, len }
+        // The rows form needs no more than what fills a block; the columns form is the longer the
+        // sum over images that it makes at once the faster.
+        let most = if self.rows { self.images.min(8) } else { self.images };
+        Band { first: 0, images: (TILE / (self.grid.channels * len)).clamp(1, most), offset, len }
     }
 
     /// Calls `f` with each tile of a band.
@@ -303,30 +297,39 @@ impl Banded {
 
     fn multiply(&mut self, buffers: &[Buffer<f32>], out: &mut [f32], workers: &Workers<f32>) -> Result<(), String> {
         let other = numbers(buffers, &self.other)?;
-        let len = band_len(&self.grid);
-        let bands = self.grid.plane.div_ceil(len);
+        let (len, bands) = (self.grid.band_len(), self.grid.bands());
         let Grid { channels, plane, .. } = self.grid;
         let n = self.n;
         if self.rows {
-            let mut parts = std::mem::take(&mut self.parts);
+            let (mut parts, mut lanes) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.lanes));
             let tasks = bands.min(PARTS);
             parts.fill(0.0);
-            let done = parts.par_chunks_exact_mut(self.images * n).enumerate().try_for_each(|(t, y)| {
+            let size = self.images * n;
+            let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(size)).enumerate();
+            let done = each.try_for_each(|(t, (y, lanes))| {
                 workers.with(|local| {
+                    let mut chain = 0;
                     for index in t * bands / tasks..(t + 1) * bands / tasks {
-                        self.tiles(buffers, self.band(index, len), local, |band, tile| {
+                        let band = self.band(index, len);
+                        self.tiles(buffers, band, local, |band, tile| {
+                            let lanes = &mut lanes[band.first * n..];
                             for c in 0..channels {
-                                let k = c * plane + band.offset;
-                                let right = Strides { at: self.strides.at + k * self.strides.rs, ..self.strides };
                                 let left = Strides::rows(c * band.len, channels * band.len);
-                                let to = Strides::rows(band.first * n, n);
-                                product((band.images, n, band.len), y, to, true, tile, left, other, right);
+                                let right = Strides::rows(self.strides.at + c * plane + band.offset, self.strides.cs);
+                                micro::dots((band.images, n, band.len), lanes, tile, left, other, right);
                             }
                         })?;
+                        chain += channels * band.len / 8;
+                        if chain >= CHAIN {
+                            micro::fold(lanes, y);
+                            chain = 0;
+                        }
                     }
+                    micro::fold(lanes, y);
                     Ok::<(), String>(())
                 })
             });
+            self.lanes = lanes;
             combine(&parts, out);
             self.parts = parts;
             if let Some(bias) = &self.bias {
@@ -344,7 +347,8 @@ impl Banded {
                 self.tiles(buffers, band, local, |band, tile| {
                     let left = Strides { at: self.strides.at + band.first * self.strides.cs, ..self.strides };
                     let size = (n, width, band.images);
-                    product(size, &mut acc, Strides::rows(0, width), true, other, left, tile, Strides::rows(0, width));
+                    let rows = Strides::rows(0, width);
+                    micro::panel(size, &mut acc, rows, true, other, left, tile, rows);
                 })?;
                 for (row, line) in acc.chunks_exact(width).enumerate() {
                     for (c, part) in line.chunks_exact(band.len).enumerate() {
@@ -370,6 +374,6 @@ impl Step<f32> for Banded {
     }
 
     fn bytes(&self) -> usize {
-        self.parts.len() * 4
+        self.parts.len() * 4 + self.lanes.len() * 32
     }
 }

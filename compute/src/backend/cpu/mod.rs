@@ -5,6 +5,7 @@
 mod blas;
 mod conv;
 mod matmul;
+mod micro;
 mod operand;
 mod shared;
 mod source;

@@ -6,7 +6,8 @@
 //! product of small depth multiplies a band of its right side; whatever is elementwise over these
 //! runs through the interpreter. So an activation of 411 MB exists only a few hundred KB at a time.
 
-use super::blas::{Strides, product};
+use super::blas::Strides;
+use super::micro;
 use super::window::{Rows, Window};
 use crate::backend::host::{Buffer, Place};
 use crate::cell::inline::{Source as Put, substitute};
@@ -27,7 +28,8 @@ pub struct Band {
     pub len: usize,
 }
 
-/// How a tensor is cut: channels, positions a channel, and what a band's length must divide by.
+/// How a tensor is cut: channels, positions a channel, and the length of a row of those, which
+/// bands prefer not to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     pub channels: usize,
@@ -36,6 +38,22 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Positions of a band: one channel by one band of this length, over all channels, is a
+    /// quarter of a level-1 cache or a little more.
+    pub fn band_len(&self) -> usize {
+        let target = (4096 / self.channels.max(1)).clamp(64, 512);
+        if self.row > target {
+            self.row.div_ceil(self.row.div_ceil(target)).next_multiple_of(8).min(self.plane)
+        } else {
+            (target / self.row * self.row).min(self.plane)
+        }
+    }
+
+    /// How many bands there are.
+    pub fn bands(&self) -> usize {
+        self.plane.div_ceil(self.band_len())
+    }
+
     /// Elements of a band.
     pub fn size(&self, band: &Band) -> usize {
         band.images * self.channels * band.len
@@ -121,7 +139,7 @@ impl Source {
                 };
                 let (sa, sb) = (rows(&a, m.transpose_a), rows(&b, m.transpose_b));
                 let depth = if m.transpose_a { a.ty.shape[0] } else { a.ty.shape[1] };
-                (depth <= 64).then_some(Source::Product { a, b, sa, sb, depth })
+                (depth <= 64 && sb.cs == 1).then_some(Source::Product { a, b, sa, sb, depth })
             }
             Lowering::Cells => cells(plan, id, find),
             _ => None,
@@ -189,7 +207,7 @@ impl Source {
                 for c in 0..grid.channels {
                     let right = Strides { at: sb.at + (c * grid.plane + band.offset) * sb.cs, ..*sb };
                     let to = Strides::rows(c * band.len, tile);
-                    product((band.images, band.len, *depth), out, to, false, x, left, y, right);
+                    micro::panel((band.images, band.len, *depth), out, to, false, x, left, y, right);
                 }
             }
             Source::Cells { program, inputs, pointwise } => {
@@ -244,22 +262,22 @@ impl Conv {
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
         let w = &self.window;
-        let (h0, h1) = (band.offset / w.output[1], (band.offset + band.len) / w.output[1]);
+        let run = (band.offset, band.len);
         let plane = w.input[0] * w.input[1];
         let channels = self.channels[0];
         if let Source::Stored(place) = &self.x {
             let x = numbers(buffers, place)?;
             let rows = Rows { at: image * channels * plane, channel: plane, first: 0, rows: w.input[0] };
-            w.gather(x, rows, 0..channels, h0, h1, cols);
+            w.gather(x, rows, 0..channels, run, cols);
             return Ok(());
         }
-        let (r0, r1) = w.sees(h0, h1);
+        let (r0, r1) = w.sees(band.offset, band.len);
         let grid = self.x.grid().unwrap_or(Grid { channels, plane, row: w.input[1] });
         let len = (r1 - r0) * w.input[1];
         let inner = Band { first: image, images: 1, offset: r0 * w.input[1], len };
         let mut x = local.take(channels * len);
         self.x.fill(buffers, &grid, &inner, &mut x, local)?;
-        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, h0, h1, cols);
+        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, run, cols);
         local.give(x);
         Ok(())
     }
@@ -275,7 +293,7 @@ impl Conv {
         for g in 0..self.groups {
             let (left, right) = (Strides::rows(g * per * taps, taps), Strides::rows(g * taps * len, len));
             let to = Strides::rows(g * per * len, len);
-            product((per, len, taps), out, to, self.bias.is_some(), w, left, cols, right);
+            micro::panel((per, len, taps), out, to, self.bias.is_some(), w, left, cols, right);
         }
         Ok(())
     }

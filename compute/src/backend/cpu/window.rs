@@ -1,6 +1,6 @@
 //! The patches of a convolution as the columns of a matrix (im2col), band by band, and back.
 //!
-//! A band is a run of output rows of one image; its matrix has one row a tap (channel, i, j) and
+//! A band is a run of output positions of one image; its matrix has one row a tap (channel, i, j) and
 //! one column an output position.
 
 use crate::ops::conv2d::Geometry;
@@ -30,13 +30,13 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// The input rows that output rows `h0..h1` see, clipped to the image.
-    pub fn sees(&self, h0: usize, h1: usize) -> (usize, usize) {
+    /// The input rows that a run of output positions sees, clipped to the image.
+    pub fn sees(&self, offset: usize, len: usize) -> (usize, usize) {
         let g = self.geometry;
-        let low = (h0 * g.stride[0]).saturating_sub(g.padding[0]);
-        let span = (h1.max(1) - 1) * g.stride[0] + (self.kernel[0] - 1) * g.dilation[0] + 1;
-        let high = span.saturating_sub(g.padding[0]);
-        (low.min(self.input[0]), high.clamp(low.min(self.input[0]), self.input[0]))
+        let (h0, h1) = (offset / self.output[1], (offset + len.max(1) - 1) / self.output[1]);
+        let low = (h0 * g.stride[0]).saturating_sub(g.padding[0]).min(self.input[0]);
+        let high = (h1 * g.stride[0] + (self.kernel[0] - 1) * g.dilation[0] + 1).saturating_sub(g.padding[0]);
+        (low, high.clamp(low, self.input[0]))
     }
 
     /// The input row of an output row and tap row.
@@ -45,39 +45,48 @@ impl Window {
         (h * g.stride[0] + i * g.dilation[0]).checked_sub(g.padding[0]).filter(|r| *r < self.input[0])
     }
 
-    /// The output columns whose tap column `j` is inside, and the input column of the first.
-    fn columns(&self, j: usize) -> (usize, usize, usize) {
+    /// The part of output columns `from..to` whose tap column `j` is inside, and the input column
+    /// of its first.
+    fn columns(&self, j: usize, (from, to): (usize, usize)) -> (usize, usize, usize) {
         let (g, s) = (self.geometry, self.geometry.stride[1]);
         let shift = j * g.dilation[1];
-        let from = g.padding[1].saturating_sub(shift).div_ceil(s).min(self.output[1]);
-        let limit = (self.input[1] + g.padding[1]).saturating_sub(shift).div_ceil(s).min(self.output[1]);
-        let to = limit.max(from);
-        (from, to, (from * s + shift).saturating_sub(g.padding[1]))
+        let low = g.padding[1].saturating_sub(shift).div_ceil(s).clamp(from, to);
+        let high = (self.input[1] + g.padding[1]).saturating_sub(shift).div_ceil(s).clamp(low, to);
+        (low - from, high - from, (low * s + shift).saturating_sub(g.padding[1]))
     }
 
-    /// Fills `cols` (taps x band length) from the channels `channels` of an image.
+    /// Calls `f` with every part of a row in a run of positions: output row, columns, and where the
+    /// part starts in the run.
+    fn parts(&self, offset: usize, len: usize, mut f: impl FnMut(usize, (usize, usize), usize)) {
+        let (ow, mut at) = (self.output[1], 0);
+        while at < len {
+            let (h, from) = ((offset + at) / ow, (offset + at) % ow);
+            let to = ow.min(from + len - at);
+            f(h, (from, to), at);
+            at += to - from;
+        }
+    }
+
+    /// Fills `cols` (taps x `len`) from the channels `channels` of an image.
     pub fn gather(
         &self,
         x: &[f32],
         rows: Rows,
         channels: std::ops::Range<usize>,
-        h0: usize,
-        h1: usize,
+        (offset, len): (usize, usize),
         cols: &mut [f32],
     ) {
-        let (ow, s) = (self.output[1], self.geometry.stride[1]);
-        let mut out = cols.chunks_exact_mut((h1 - h0) * ow);
+        let s = self.geometry.stride[1];
+        let there = rows.first..rows.first + rows.rows;
+        let mut lines = cols.chunks_exact_mut(len);
         for c in channels {
             for i in 0..self.kernel[0] {
                 for j in 0..self.kernel[1] {
-                    let Some(line) = out.next() else { return };
-                    let (from, to, first) = self.columns(j);
-                    for (h, y) in (h0..h1).zip(line.chunks_exact_mut(ow)) {
-                        let Some(r) = self.row(h, i).filter(|r| (rows.first..rows.first + rows.rows).contains(r))
-                        else {
-                            y.fill(0.0);
-                            continue;
-                        };
+                    let Some(line) = lines.next() else { return };
+                    self.parts(offset, len, |h, span, at| {
+                        let y = &mut line[at..at + span.1 - span.0];
+                        let Some(r) = self.row(h, i).filter(|r| there.contains(r)) else { return y.fill(0.0) };
+                        let (from, to, first) = self.columns(j, span);
                         let start = rows.at + c * rows.channel + (r - rows.first) * self.input[1] + first;
                         y[..from].fill(0.0);
                         y[to..].fill(0.0);
@@ -87,7 +96,7 @@ impl Window {
                         } else {
                             y.iter_mut().zip(x[start..].iter().step_by(s)).for_each(|(y, x)| *y = *x);
                         }
-                    }
+                    });
                 }
             }
         }
@@ -99,27 +108,26 @@ impl Window {
         cols: &[f32],
         rows: Rows,
         channels: std::ops::Range<usize>,
-        h0: usize,
-        h1: usize,
+        (offset, len): (usize, usize),
         x: &mut [f32],
     ) {
-        let (ow, s) = (self.output[1], self.geometry.stride[1]);
-        let mut from_lines = cols.chunks_exact((h1 - h0) * ow);
+        let s = self.geometry.stride[1];
+        let mut lines = cols.chunks_exact(len);
         for c in channels {
             for i in 0..self.kernel[0] {
                 for j in 0..self.kernel[1] {
-                    let Some(line) = from_lines.next() else { return };
-                    let (from, to, first) = self.columns(j);
-                    for (h, y) in (h0..h1).zip(line.chunks_exact(ow)) {
-                        let Some(r) = self.row(h, i) else { continue };
+                    let Some(line) = lines.next() else { return };
+                    self.parts(offset, len, |h, span, at| {
+                        let Some(r) = self.row(h, i) else { return };
+                        let (from, to, first) = self.columns(j, span);
                         let start = rows.at + c * rows.channel + (r - rows.first) * self.input[1] + first;
-                        let y = &y[from..to];
+                        let y = &line[at + from..at + to];
                         if s == 1 {
                             x[start..start + y.len()].iter_mut().zip(y).for_each(|(x, y)| *x += *y);
                         } else {
                             x[start..].iter_mut().step_by(s).zip(y).for_each(|(x, y)| *x += *y);
                         }
-                    }
+                    });
                 }
             }
         }

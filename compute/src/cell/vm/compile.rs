@@ -3,11 +3,13 @@
 //!
 //! Every value is put into the outermost scope where its operands exist, so that what does not
 //! depend on a loop is computed outside it; equal values are computed once. Scopes: 0 = once a
-//! call, 1 = once a row of the output, 2 = once a block of lanes, then loops and branches. What
+//! call, 1 = once a row of the output, 2 = once a block of lanes, then loops and branches. Where a
+//! row is one block it is the other way round: what depends on the lanes alone (the columns that a
+//! resize reads) is in scope 1, the rows in scope 2. What
 //! may fail (a load that is not proved inside its input) never leaves the branch or the possibly
 //! empty loop it stands in.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::instr::{Instr, Int, Val};
 use super::lin::{Atom, Lin, Lins};
@@ -92,8 +94,10 @@ pub(super) struct Compiler<'a> {
     pub lins: Lins<'a>,
     pub scopes: Vec<Scope>,
     pub lane: Option<Lane>,
-    pub vars: HashMap<Var, (u32, usize)>,
-    pub locals: HashMap<Var, Value>,
+    /// The scope of axes that are the same for all lanes.
+    pub axis_depth: usize,
+    pub vars: BTreeMap<Var, (u32, usize)>,
+    pub locals: BTreeMap<Var, Value>,
     /// Forms known to be >= 0, with the scope that knows it.
     pub facts: Vec<(usize, Lin)>,
     pub ints: u32,
@@ -234,7 +238,7 @@ impl Compiler<'_> {
                 let (depth, varies) = match a {
                     Atom::Axis(k) => match self.lane {
                         Some(l) if l.over == Over::All || l.over == Over::Axis(self.lins.group(*k)) => (l.depth, true),
-                        _ => (1, false),
+                        _ => (self.axis_depth, false),
                     },
                     Atom::Var(v) => match self.lane {
                         Some(l) if l.over == Over::Var(*v) => (l.depth, true),

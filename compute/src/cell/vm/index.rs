@@ -72,7 +72,7 @@ impl Compiler<'_> {
             Atom::Axis(k) => match self.lane {
                 Some(l) if l.over == Over::Axis(*k) => (Int::A(l.base, 1), l.depth, false),
                 Some(l) if l.over == Over::All => (Int::G(*k as u32), l.depth, false),
-                _ => (Int::U(*k as u32), 1, false),
+                _ => (Int::U(*k as u32), self.axis_depth, false),
             },
             Atom::Var(v) => self.variable(*v)?,
             Atom::Op(op, x, y) => {

@@ -3,10 +3,10 @@
 //! look-up, `(64 y + x) / 64` becomes `y`, and most loads are proved inside their input once and
 //! for all.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::cell::{Cell, Cond, Idx, IdxOp, RandKey, Var};
-use crate::graph::TensorType;
+use crate::tensor::TensorType;
 use crate::tensor::{DType, strides};
 
 /// What an index expression is a sum of.
@@ -98,7 +98,7 @@ pub struct Lins<'a> {
     pub dims: Vec<i64>,
     pub inputs: &'a [&'a TensorType],
     /// Smallest and largest value of each bound variable.
-    pub ranges: HashMap<Var, (i64, i64)>,
+    pub ranges: BTreeMap<Var, (i64, i64)>,
     /// For each axis the last axis of its group: neighbouring axes that every form sees only
     /// through their flat position, which is then the value of the last one.
     pub merged: Vec<usize>,

@@ -22,7 +22,7 @@ mod simd;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use compile::{Compiler, Lane, Over, Scope, ScopeKind};
 pub use float::Float;
@@ -31,7 +31,7 @@ use lin::Lins;
 pub use run::Scratch;
 
 use super::{Cell, inline};
-use crate::graph::TensorType;
+use crate::tensor::TensorType;
 
 /// Most lanes of a block.
 pub const BLOCK: usize = 512;
@@ -80,6 +80,8 @@ pub struct Program {
 enum Mode {
     /// Lanes along the last group of axes.
     Rows,
+    /// The same with rows of one block: `row` is what depends on the lanes alone.
+    Lines,
     /// Lanes over flat positions.
     Flat,
     /// One element after the other.
@@ -94,7 +96,7 @@ impl Program {
         let cell = inline::at_index(cell, &[], &mut 0);
         let dims: Vec<i64> = output.shape.iter().map(|&d| d as i64).collect();
         let rank = dims.len();
-        let mut lins = Lins { dims, inputs, ranges: HashMap::new(), merged: (0..rank).collect() };
+        let mut lins = Lins { dims, inputs, ranges: BTreeMap::new(), merged: (0..rank).collect() };
         lins.bind_ranges(&cell);
         lins.merged = cost::merge(&lins, &cell);
         let mut axes: Vec<(u32, usize)> = vec![];
@@ -111,6 +113,7 @@ impl Program {
         let mode = match over {
             None => Mode::Element,
             Some(Over::All) => Mode::Flat,
+            _ if last.is_some_and(|(_, n)| n <= BLOCK) => Mode::Lines,
             _ => Mode::Rows,
         };
         let registers = rank as u32;
@@ -118,8 +121,9 @@ impl Program {
             lins,
             scopes: vec![Scope::new(ScopeKind::Sure), Scope::new(ScopeKind::Sure)],
             lane: None,
-            vars: HashMap::new(),
-            locals: HashMap::new(),
+            axis_depth: 1,
+            vars: BTreeMap::new(),
+            locals: BTreeMap::new(),
             facts: vec![],
             ints: registers,
             nums: 0,
@@ -132,7 +136,9 @@ impl Program {
                 Over::Axis(k) => k as u32,
                 _ => 0,
             };
-            c.lane = Some(Lane { over, base, depth: 2 });
+            let swapped = mode == Mode::Lines;
+            c.axis_depth = if swapped { 2 } else { 1 };
+            c.lane = Some(Lane { over, base, depth: if swapped { 1 } else { 2 } });
         }
         let mut result = c.cell(&cell)?.val;
         let mut lists: Vec<Vec<Instr>> = c.scopes.into_iter().map(|s| s.list).collect();

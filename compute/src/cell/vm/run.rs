@@ -72,6 +72,24 @@ impl Program {
                     m.store(self.result, part)?;
                 }
             }
+            Mode::Lines => {
+                let (last, length) = self.axes.last().copied().unwrap_or((0, 1));
+                let (mut done, mut ready) = (0, (0, 0));
+                while done < out.len() {
+                    let from = (start + done) % length;
+                    let n = (length - from).min(out.len() - done);
+                    m.lanes(n);
+                    m.set_axes(&self.axes, start + done);
+                    m.r.i[last as usize] = from as i64;
+                    if ready != (from, n) {
+                        m.exec(&self.row)?;
+                        ready = (from, n);
+                    }
+                    m.exec(&self.block)?;
+                    m.store(self.result, &mut out[done..done + n])?;
+                    done += n;
+                }
+            }
             Mode::Rows => {
                 let (last, length) = self.axes.last().copied().unwrap_or((0, 1));
                 let mut done = 0;
@@ -270,6 +288,29 @@ impl<T: Float> Machine<'_, T> {
         out
     }
 
+    /// `d = a + k x`, with a loop for each kind of operand that compiles to vector code.
+    fn g_mul_add(&mut self, d: u32, a: Int, x: Int, k: i64) {
+        let mut dst = std::mem::take(&mut self.r.g[d as usize]);
+        let out = &mut dst[self.lo..self.hi];
+        let lanes = |r: u32| &self.r.g[r as usize][self.lo..self.hi];
+        match (a, x) {
+            (Int::U(a), Int::G(x)) => {
+                let a = self.r.i[a as usize];
+                out.iter_mut().zip(lanes(x)).for_each(|(o, x)| *o = a.wrapping_add(x.wrapping_mul(k)));
+            }
+            (Int::G(a), Int::G(x)) => {
+                let both = lanes(a).iter().zip(lanes(x));
+                out.iter_mut().zip(both).for_each(|(o, (a, x))| *o = a.wrapping_add(x.wrapping_mul(k)));
+            }
+            _ => {
+                for (lane, o) in (self.lo..).zip(out) {
+                    *o = self.int(a, lane).wrapping_add(self.int(x, lane).wrapping_mul(k));
+                }
+            }
+        }
+        self.r.g[d as usize] = dst;
+    }
+
     fn g_op(&mut self, d: u32, mut f: impl FnMut(&Self, usize) -> Result<i64, String>) -> Result<(), String> {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let mut out = Ok(());
@@ -378,9 +419,7 @@ impl<T: Float> Machine<'_, T> {
                     op.apply(a, b).ok_or_else(|| divisor(*op, a, b))
                 });
             }
-            Instr::GMulAdd(d, a, x, k) => {
-                return self.g_op(*d, |m, lane| Ok(m.int(*a, lane).wrapping_add(m.int(*x, lane).wrapping_mul(*k))));
-            }
+            Instr::GMulAdd(d, a, x, k) => self.g_mul_add(*d, *a, *x, *k),
             Instr::GLoad(d, input, at) => {
                 return self.g_op(*d, |m, lane| {
                     let (at, view) = (m.int(*at, lane), m.input(*input)?);
@@ -494,6 +533,14 @@ impl<T: Float> Machine<'_, T> {
                     for (o, &k) in out.iter_mut().zip(&m.r.g[g as usize][m.lo..m.hi]) {
                         match x.get(k as usize) {
                             Some(v) => *o = *v,
+                            None => fault = Some(k),
+                        }
+                    }
+                }
+                (View::U8(x), Int::G(g)) => {
+                    for (o, &k) in out.iter_mut().zip(&m.r.g[g as usize][m.lo..m.hi]) {
+                        match x.get(k as usize) {
+                            Some(v) => *o = T::from_i64((*v).into()),
                             None => fault = Some(k),
                         }
                     }

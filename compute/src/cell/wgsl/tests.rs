@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cell::{Cmp, cmp_idx, exp, load, local, max, max_over, num, rand_bits, sum, var, when, within};
-use crate::graph::TensorType;
+use crate::tensor::TensorType;
 use crate::ops::PAGES;
 
 fn validate(code: &str) {

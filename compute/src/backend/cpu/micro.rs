@@ -1,0 +1,440 @@
+//! Two small matrix products for operands that are already in cache, where packing would cost
+//! more than the product:
+//!
+//! ```text
+//! panel   c[i, j] (+)= sum(p) a[i, p] b[p, j]     rows of b and c contiguous
+//! dots    lanes[i, j] += a[i, ..] . b[j, ..]      rows of a and b contiguous; eight partial sums each
+//! ```
+//!
+//! Compiled for AVX2 with FMA and for every machine; the choice is made once per call.
+
+use super::blas::Strides;
+
+/// One vector.
+pub type Lanes = [f32; 8];
+
+const WIDE: usize = 8;
+
+/// Eight numbers in a form that the machine multiplies at once.
+trait Vector: Copy {
+    fn zero() -> Self;
+    fn splat(x: f32) -> Self;
+    /// `a * b + self`
+    fn fused(self, a: Self, b: Self) -> Self;
+    /// # Safety
+    /// Eight elements from `p` on exist.
+    unsafe fn load(p: *const f32) -> Self;
+    /// # Safety
+    /// Eight elements from `p` on exist.
+    unsafe fn store(self, p: *mut f32);
+    /// `a * b + c` of single numbers, rounded as [`Vector::fused`] rounds.
+    fn one(a: f32, b: f32, c: f32) -> f32;
+}
+
+impl Vector for Lanes {
+    #[inline(always)]
+    fn zero() -> Lanes {
+        [0.0; WIDE]
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Lanes {
+        [x; WIDE]
+    }
+
+    #[inline(always)]
+    fn fused(self, a: Lanes, b: Lanes) -> Lanes {
+        std::array::from_fn(|k| Self::one(a[k], b[k], self[k]))
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Lanes>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<Lanes>().write_unaligned(self) }
+    }
+
+    #[inline(always)]
+    fn one(a: f32, b: f32, c: f32) -> f32 {
+        // Where multiply and add are one instruction on every machine.
+        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
+    }
+}
+
+/// Places of the three matrices of a panel, as pointers to their first elements.
+#[derive(Clone, Copy)]
+struct Panel {
+    c: *mut f32,
+    c_rs: usize,
+    a: *const f32,
+    a_rs: usize,
+    a_cs: usize,
+    b: *const f32,
+    b_rs: usize,
+    k: usize,
+    add: bool,
+}
+
+/// `M` rows by `N` vectors of c.
+///
+/// # Safety
+/// All elements named by the panel and the sizes exist.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "loops over constants, which must unroll into registers")]
+unsafe fn panel_block<V: Vector, const M: usize, const N: usize>(p: Panel) {
+    // SAFETY: every offset below is one the caller vouches for.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        if p.add {
+            for i in 0..M {
+                for j in 0..N {
+                    acc[i][j] = V::load(p.c.add(i * p.c_rs + j * WIDE));
+                }
+            }
+        }
+        for q in 0..p.k {
+            let mut b = [V::zero(); N];
+            for j in 0..N {
+                b[j] = V::load(p.b.add(q * p.b_rs + j * WIDE));
+            }
+            for i in 0..M {
+                let x = V::splat(*p.a.add(i * p.a_rs + q * p.a_cs));
+                for j in 0..N {
+                    acc[i][j] = acc[i][j].fused(x, b[j]);
+                }
+            }
+        }
+        for i in 0..M {
+            for j in 0..N {
+                acc[i][j].store(p.c.add(i * p.c_rs + j * WIDE));
+            }
+        }
+    }
+}
+
+/// All `m` rows of a strip of `N` vectors.
+///
+/// # Safety
+/// As for [`panel_block`].
+#[inline(always)]
+unsafe fn panel_strip<V: Vector, const N: usize>(m: usize, p: Panel) {
+    let mut i = 0;
+    while i < m {
+        // SAFETY: row i exists, and the rows after it that the block takes.
+        unsafe {
+            let q = Panel { c: p.c.add(i * p.c_rs), a: p.a.add(i * p.a_rs), ..p };
+            match m - i {
+                1 => panel_block::<V, 1, N>(q),
+                2 => panel_block::<V, 2, N>(q),
+                3 => panel_block::<V, 3, N>(q),
+                _ => panel_block::<V, 4, N>(q),
+            }
+        }
+        i += 4;
+    }
+}
+
+/// # Safety
+/// As for [`panel_block`], for `m` rows and `n` columns.
+#[inline(always)]
+unsafe fn panel_body<V: Vector>(m: usize, n: usize, p: Panel) {
+    let mut j = 0;
+    while j < n {
+        // SAFETY: column j exists, and the columns after it that the strip takes.
+        unsafe {
+            let q = Panel { c: p.c.add(j), b: p.b.add(j), ..p };
+            if n - j >= 3 * WIDE {
+                panel_strip::<V, 3>(m, q);
+                j += 3 * WIDE;
+            } else if n - j >= WIDE {
+                panel_strip::<V, 1>(m, q);
+                j += WIDE;
+            } else {
+                for i in 0..m {
+                    let mut sum = if p.add { *q.c.add(i * p.c_rs) } else { 0.0 };
+                    for r in 0..p.k {
+                        sum = V::one(*q.a.add(i * p.a_rs + r * p.a_cs), *q.b.add(r * p.b_rs), sum);
+                    }
+                    *q.c.add(i * p.c_rs) = sum;
+                }
+                j += 1;
+            }
+        }
+    }
+}
+
+/// Places of the operands of dot products.
+#[derive(Clone, Copy)]
+struct Dots {
+    lanes: *mut Lanes,
+    columns: usize,
+    a: *const f32,
+    a_rs: usize,
+    b: *const f32,
+    b_rs: usize,
+    len: usize,
+}
+
+/// # Safety
+/// All elements named by the places and the sizes exist.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "loops over constants, which must unroll into registers")]
+unsafe fn dots_block<V: Vector, const M: usize, const N: usize>(d: Dots) {
+    // SAFETY: every offset below is one the caller vouches for.
+    unsafe {
+        let mut acc = [[V::zero(); N]; M];
+        let at = |i: usize, j: usize| d.lanes.add(i * d.columns + j).cast::<f32>();
+        for i in 0..M {
+            for j in 0..N {
+                acc[i][j] = V::load(at(i, j));
+            }
+        }
+        let whole = d.len / WIDE * WIDE;
+        let mut t = 0;
+        while t < whole {
+            let mut b = [V::zero(); N];
+            for j in 0..N {
+                b[j] = V::load(d.b.add(j * d.b_rs + t));
+            }
+            for i in 0..M {
+                let a = V::load(d.a.add(i * d.a_rs + t));
+                for j in 0..N {
+                    acc[i][j] = acc[i][j].fused(a, b[j]);
+                }
+            }
+            t += WIDE;
+        }
+        for i in 0..M {
+            for j in 0..N {
+                acc[i][j].store(at(i, j));
+                for (l, t) in (whole..d.len).enumerate() {
+                    let v = at(i, j).add(l);
+                    *v = V::one(*d.a.add(i * d.a_rs + t), *d.b.add(j * d.b_rs + t), *v);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`dots_block`], for `m` rows of a and `n` of b.
+#[inline(always)]
+unsafe fn dots_body<V: Vector>(m: usize, n: usize, d: Dots) {
+    for i in (0..m).step_by(4) {
+        for j in (0..n).step_by(3) {
+            // SAFETY: rows i and j exist, and those after them that the block takes.
+            unsafe {
+                let q =
+                    Dots { lanes: d.lanes.add(i * d.columns + j), a: d.a.add(i * d.a_rs), b: d.b.add(j * d.b_rs), ..d };
+                match (m - i, n - j) {
+                    (1, 1) => dots_block::<V, 1, 1>(q),
+                    (1, 2) => dots_block::<V, 1, 2>(q),
+                    (1, _) => dots_block::<V, 1, 3>(q),
+                    (2, 1) => dots_block::<V, 2, 1>(q),
+                    (2, 2) => dots_block::<V, 2, 2>(q),
+                    (2, _) => dots_block::<V, 2, 3>(q),
+                    (3, 1) => dots_block::<V, 3, 1>(q),
+                    (3, 2) => dots_block::<V, 3, 2>(q),
+                    (3, _) => dots_block::<V, 3, 3>(q),
+                    (_, 1) => dots_block::<V, 4, 1>(q),
+                    (_, 2) => dots_block::<V, 4, 2>(q),
+                    _ => dots_block::<V, 4, 3>(q),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{Dots, Panel, Vector, dots_body, panel_body};
+
+    /// A register. Only used below functions that have the features.
+    #[derive(Clone, Copy)]
+    struct Register(__m256);
+
+    // SAFETY of all blocks here: AVX2 and FMA are there, because `panel` and `dots` below, which
+    // everything is inlined into, are only called where they are.
+    impl Vector for Register {
+        #[inline(always)]
+        fn zero() -> Register {
+            Register(unsafe { _mm256_setzero_ps() })
+        }
+
+        #[inline(always)]
+        fn splat(x: f32) -> Register {
+            Register(unsafe { _mm256_set1_ps(x) })
+        }
+
+        #[inline(always)]
+        fn fused(self, a: Register, b: Register) -> Register {
+            Register(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> Register {
+            Register(unsafe { _mm256_loadu_ps(p) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32) {
+            unsafe { _mm256_storeu_ps(p, self.0) }
+        }
+
+        #[inline(always)]
+        fn one(a: f32, b: f32, c: f32) -> f32 {
+            unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
+        }
+    }
+
+    /// # Safety
+    /// The machine has AVX2 and FMA, and as for `panel_body`.
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn panel(m: usize, n: usize, p: Panel) {
+        // SAFETY: the caller's promise.
+        unsafe { panel_body::<Register>(m, n, p) }
+    }
+
+    /// # Safety
+    /// The machine has AVX2 and FMA, and as for `dots_body`.
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn dots(m: usize, n: usize, d: Dots) {
+        // SAFETY: the caller's promise.
+        unsafe { dots_body::<Register>(m, n, d) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_fma() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+/// `c = a b`, or `c += a b` when `add`; a is m x k, b is k x n. Rows of b and c are contiguous.
+/// Panics when a matrix does not lie in its slice.
+#[allow(clippy::too_many_arguments, reason = "a matrix product has these parts in every library")]
+pub fn panel(
+    (m, n, k): (usize, usize, usize),
+    c: &mut [f32],
+    sc: Strides,
+    add: bool,
+    a: &[f32],
+    sa: Strides,
+    b: &[f32],
+    sb: Strides,
+) {
+    assert!(sc.fits(m, n, c.len()) && sa.fits(m, k, a.len()) && sb.fits(k, n, b.len()), "a matrix outside its slice");
+    assert!(sc.cs == 1 && sb.cs == 1 && (m < 2 || sc.rs >= n), "rows must be contiguous and apart");
+    if m == 0 || n == 0 {
+        return;
+    }
+    // Where k is 0 nothing is read, so the start need not exist.
+    let (at_a, at_b) = if k == 0 { (0, 0) } else { (sa.at, sb.at) };
+    // SAFETY: the starts lie in their slices (asserted).
+    let p = unsafe {
+        Panel {
+            c: c.as_mut_ptr().add(sc.at),
+            c_rs: sc.rs,
+            a: a.as_ptr().add(at_a),
+            a_rs: sa.rs,
+            a_cs: sa.cs,
+            b: b.as_ptr().add(at_b),
+            b_rs: sb.rs,
+            k,
+            add,
+        }
+    };
+    #[cfg(target_arch = "x86_64")]
+    if has_fma() {
+        // SAFETY: the features are there; the matrices lie in their slices (asserted).
+        return unsafe { avx2::panel(m, n, p) };
+    }
+    // SAFETY: the matrices lie in their slices (asserted).
+    unsafe { panel_body::<Lanes>(m, n, p) }
+}
+
+/// Adds the dot products of `m` rows of a and `n` rows of b, `len` long, to `m x n` sets of lanes.
+/// Panics when rows do not lie in their slices.
+pub fn dots((m, n, len): (usize, usize, usize), lanes: &mut [Lanes], a: &[f32], sa: Strides, b: &[f32], sb: Strides) {
+    assert!(lanes.len() >= m * n && sa.fits(m, len, a.len()) && sb.fits(n, len, b.len()), "rows outside their slice");
+    assert!(sa.cs == 1 && sb.cs == 1, "rows must be contiguous");
+    if m == 0 || n == 0 || len == 0 {
+        return;
+    }
+    // SAFETY: the starts lie in their slices (asserted).
+    let d = unsafe {
+        Dots {
+            lanes: lanes.as_mut_ptr(),
+            columns: n,
+            a: a.as_ptr().add(sa.at),
+            a_rs: sa.rs,
+            b: b.as_ptr().add(sb.at),
+            b_rs: sb.rs,
+            len,
+        }
+    };
+    #[cfg(target_arch = "x86_64")]
+    if has_fma() {
+        // SAFETY: the features are there; the rows lie in their slices (asserted).
+        return unsafe { avx2::dots(m, n, d) };
+    }
+    // SAFETY: the rows lie in their slices (asserted).
+    unsafe { dots_body::<Lanes>(m, n, d) }
+}
+
+/// Adds each set of lanes to its sum and clears it.
+pub fn fold(lanes: &mut [Lanes], sums: &mut [f32]) {
+    for (v, sum) in lanes.iter_mut().zip(sums) {
+        let [a, b, c, d, e, f, g, h] = *v;
+        *sum += ((a + b) + (c + d)) + ((e + f) + (g + h));
+        *v = [0.0; WIDE];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        (0..n).map(|i| crate::cell::rand::bits(seed, 1, 1, i as u32) as f32 / 16_777_216.0 - 0.5).collect()
+    }
+
+    #[test]
+    fn panels_and_dots_equal_plain_loops() {
+        for (m, n, k) in [(1, 1, 1), (4, 24, 27), (10, 57, 16), (7, 9, 3), (3, 8, 0), (32, 27, 113), (5, 31, 8)] {
+            let (a, b) = (numbers(m * k + 5, 1), numbers(k * n + 5, 2));
+            for add in [false, true] {
+                let mut c = numbers(m * (n + 2), 3);
+                let before = c.clone();
+                let (sa, sb) = (Strides { at: 3, rs: 1, cs: m }, Strides::rows(5, n));
+                panel((m, n, k), &mut c, Strides::rows(1, n + 1), add, &a, sa, &b, sb);
+                for i in 0..m {
+                    for j in 0..n {
+                        let sum: f32 = (0..k).map(|p| a[3 + i + p * m] * b[5 + p * n + j]).sum();
+                        let at = 1 + i * (n + 1) + j;
+                        let want = if add { before[at] + sum } else { sum };
+                        assert!((c[at] - want).abs() < 1e-5, "panel {m} {n} {k} at {i} {j}");
+                    }
+                }
+            }
+            let (x, y) = (numbers(m * k, 4), numbers(n * k, 5));
+            let mut lanes = vec![[0.0; 8]; m * n];
+            let mut sums = vec![1.0; m * n];
+            dots((m, n, k), &mut lanes, &x, Strides::rows(0, k), &y, Strides::rows(0, k));
+            fold(&mut lanes, &mut sums);
+            for i in 0..m {
+                for j in 0..n {
+                    let want: f32 = 1.0 + (0..k).map(|p| x[i * k + p] * y[j * k + p]).sum::<f32>();
+                    assert!((sums[i * n + j] - want).abs() < 1e-5, "dots {m} {n} {k} at {i} {j}");
+                }
+            }
+            assert!(lanes.iter().flatten().all(|x| *x == 0.0));
+        }
+    }
+}
