@@ -218,16 +218,18 @@ impl Device {
 
     /// Compiles a dispatch. Loops are not bounded at run time (they end by construction, and the
     /// bound keeps compilers from unrolling register tiles) nor divisions checked (divisors are
-    /// positive constants); buffer accesses are.
+    /// positive); buffer accesses are, but for plain products in release builds.
     pub fn pipeline(&mut self, d: &Dispatch) -> BackendResult<Pipeline> {
         self.objects += 4;
         let source = wgpu::ShaderSource::Wgsl(d.code.as_str().into());
         let mut checks = wgpu::ShaderRuntimeChecks::checked();
         checks.force_loop_bounding = false;
         checks.int_div_checks = false;
+        checks.bounds_checks = d.checked || cfg!(debug_assertions);
         let descriptor = wgpu::ShaderModuleDescriptor { label: Some(&d.label), source };
         // SAFETY: every loop of our shaders counts up to a bound that it does not change, and every
         // integer division has a positive divisor: a constant, or an adaptive window's width.
+        // Unchecked dispatches index by shape and invocation alone, within their buffers.
         let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
         self.check(&d.label)?;
         let entries: Vec<wgpu::BindGroupLayoutEntry> = d

@@ -55,6 +55,9 @@ pub struct Dispatch {
     pub scratch_bytes: usize,
     /// Loop turns of one invocation, at most.
     pub turns: u64,
+    /// Whether accesses must be checked at run time: always, but for plain products, whose indices
+    /// follow from the shapes alone. (A gather's come from data.)
+    pub checked: bool,
 }
 
 /// llvmpipe leaves its loops after 65,535 turns of an invocation, in silence.
@@ -211,6 +214,7 @@ pub fn naive(plan: &Plan, kernel: &Kernel) -> Result<Vec<Dispatch>, LowerError> 
                 bound,
                 scratch_bytes: 0,
                 turns: element.turns,
+                checked: true,
             });
         }
     }

@@ -102,6 +102,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         bound: bound.iter().enumerate().filter(|(k, _)| *k != outputs).map(|(_, b)| *b).collect(),
         scratch_bytes,
         turns,
+        checked: true,
     };
     let turns = (parts + parts / CHAIN as usize + 1) as u64;
     let (text, bound) = stage(false)?;
@@ -113,6 +114,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         bound: bound[outputs..].to_vec(),
         scratch_bytes,
         turns,
+        checked: true,
     };
     Ok(Some(vec![first, second]))
 }
