@@ -5,7 +5,7 @@ use compute::data::picture::{EXPANSION, EXPANSION_FREE};
 use compute::data::{cifar, idx, picture};
 use image::ImageFormat;
 
-use crate::alloc;
+use crate::heap;
 use crate::pictures::{encode, gradient, png_chunk, with_orientation};
 
 const MUTANTS: usize = 100_000;

@@ -3,6 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 struct Counting;
 
@@ -14,7 +15,16 @@ thread_local! {
     static BYTES: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
 }
 
+/// Live bytes of all threads together.
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+
+/// Live bytes of the process: meaningful when no other test runs beside the caller.
+pub fn process_live_bytes() -> isize {
+    LIVE.load(Ordering::SeqCst)
+}
+
 fn count(change: isize) {
+    LIVE.fetch_add(change, Ordering::SeqCst);
     // A thread that is ending has no cell any more; what it allocates then is not counted.
     let _ = BYTES.try_with(|bytes| {
         let (live, peak) = bytes.get();

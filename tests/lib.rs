@@ -3,4 +3,5 @@
 pub mod backends;
 pub mod networks;
 pub mod samples;
+pub mod tolerance;
 pub mod walk;

@@ -1,7 +1,9 @@
 //! The integration tests of the workspace, in one binary: a module per part.
 
+mod commands;
 mod data;
 mod data_mutants;
+mod explanations;
 mod fetch;
 mod fetch_npm;
 mod file_server;
@@ -9,9 +11,13 @@ mod fusion;
 mod golden;
 mod gradients;
 mod heap;
+mod kernels;
 mod pictures;
 mod plans;
 mod recipe;
+mod resume;
 mod runs;
+mod shaders;
+mod steady;
 mod tidy;
 mod training;

@@ -39,7 +39,7 @@ fn follows(trainer: &mut Trainer, golden: &Value, steps: usize, what: &str) {
     }
 }
 
-/// The gradients at the first weights.
+/// The gradients at the first weights, to 2e-4 of PyTorch's in f64 (its own in f32 are 1.6e-4 off).
 fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
     let grads = pollster::block_on(trainer.gradients()).unwrap_or_else(|e| panic!("{what}: {e}"));
     for (key, want) in golden["first_gradients"].as_object().expect("gradients") {
@@ -50,7 +50,7 @@ fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
         let (_, got) = grads.iter().find(|(n, _)| n == name).expect("a parameter");
         let got: Vec<f64> = got.to_f64().into_iter().step_by(stride).take(want.len()).collect();
         let error = difference(&got, &want);
-        assert!(error < 1e-4, "{what}: the gradient of {key} differs by {error:.1e}");
+        assert!(error < 2e-4, "{what}: the gradient of {key} differs by {error:.1e}");
     }
 }
 

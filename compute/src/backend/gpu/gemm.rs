@@ -6,7 +6,7 @@
 //! workgroup-tiled `gemm_tiled`, or small register tiles when a side is narrow. Sums longer than
 //! [`SPAN`], and products with too few tiles to fill a device, are split along k.
 
-use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, label};
+use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read, fold_groups, function};
@@ -33,6 +33,10 @@ struct Product {
     k: usize,
     /// Whether A and B are computed where they are read.
     computed: [bool; 2],
+    /// Loop turns of one read of A or B.
+    turns: u64,
+    /// Whether both are read in whole vec4s.
+    vectors: bool,
 }
 
 /// Tiles and split of a product.
@@ -43,6 +47,8 @@ struct Shape {
     blocks: [usize; 2],
     splits: usize,
     span: usize,
+    /// Loop turns of an invocation.
+    turns: u64,
 }
 
 impl Product {
@@ -55,7 +61,7 @@ impl Product {
                 (_, true, _) => 1,
                 (true, _, true) => 8,
                 (false, _, true) => 4,
-                (true, ..) if size >= 256 && other >= 256 => 8,
+                (true, ..) if self.vectors && size >= 256 && other >= 256 => 8,
                 (true, ..) if size >= 48 => 4,
                 _ => 2,
             };
@@ -77,9 +83,13 @@ impl Product {
         let wanted = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
         let bytes = (self.batch * self.m * self.n * 4).max(1);
         let room = (class.max_buffer_bytes / bytes).max(1);
-        let splits = wanted.max(self.k.div_ceil(SPAN)).min(room).max(1);
+        // A block of a computed operand is a loop of 16 with the operand's own loops inside.
+        let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
+        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(32, SPAN as u64) as usize } else { SPAN };
+        let splits = wanted.max(self.k.div_ceil(most / 32 * 32)).min(room).max(1);
         let span = self.k.div_ceil(splits).next_multiple_of(32);
-        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span }
+        let turns = (span as u64 / 4).saturating_mul(each);
+        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span, turns }
     }
 
     /// The dispatches, given a shader with its sizes and accessors set.
@@ -94,6 +104,12 @@ impl Product {
         let s = self.choose(class);
         if self.batch * self.m * self.n == 0 {
             return Ok(vec![]);
+        }
+        let mut shader = shader;
+        for (name, computed) in [("block_a", self.computed[0]), ("block_b", self.computed[1])] {
+            if computed {
+                shader = shader.replace(name, &computed_block(name))?;
+            }
         }
         let shader = shader
             .set("SPLITS", s.splits)?
@@ -112,7 +128,7 @@ impl Product {
             let (text, bound) = a.bindings(None, vectors)?;
             let text = format!("{text}@group(0) @binding({}) var<storage, read> parts: array<f32>;\n", bound.len());
             let code = shader.bindings(&text).finish();
-            return Ok(vec![Dispatch { label: name, code, entry, groups, bound, scratch_bytes: 0 }]);
+            return Ok(vec![Dispatch { label: name, code, entry, groups, bound, scratch_bytes: 0, turns: s.turns }]);
         }
         let elements = self.batch * self.m * self.n;
         let scratch_bytes = elements * s.splits * 4;
@@ -133,6 +149,7 @@ impl Product {
                 .copied()
                 .collect(),
             scratch_bytes,
+            turns: s.turns,
         };
         let (text, all) = a.bindings(Some(false), vectors)?;
         let used =
@@ -144,6 +161,7 @@ impl Product {
             groups: fold_groups(elements.div_ceil(64)),
             bound: all.iter().filter(used).copied().collect(),
             scratch_bytes,
+            turns: (s.splits + s.splits / 1024 + 1) as u64,
         };
         Ok(vec![first, second])
     }
@@ -155,7 +173,7 @@ impl Product {
 
 /// `name(i0, ...)` reading an operand at these indices.
 fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result<String, LowerError> {
-    Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?)
+    Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?.text)
 }
 
 /// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
@@ -194,6 +212,33 @@ fn vector_block(
     )
 }
 
+/// `block_a` or `block_b` of a computed operand: a loop that holds the element's code once, where
+/// sixteen calls would hold it sixteen times (compilers inline them all). Elements are put in
+/// place by comparison, not by an index, which would move the block to memory.
+fn computed_block(name: &str) -> String {
+    let (arguments, element) = if name == "block_a" {
+        ("m: i32, k: i32", "a_at(batch, m + (e >> 2u), k + (e & 3))")
+    } else {
+        ("k: i32, n: i32", "b_at(batch, k + (e >> 2u), n + (e & 3))")
+    };
+    let rows: String =
+        (0..4).map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r)).collect();
+    format!(
+        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{
+    let lanes = vec4<i32>(0, 1, 2, 3);
+    var r0 = vec4<f32>();
+    var r1 = vec4<f32>();
+    var r2 = vec4<f32>();
+    var r3 = vec4<f32>();
+    for (var e = 0; e < 16; e++) {{
+        let value = vec4<f32>({element});
+{rows}    }}
+    return mat4x4<f32>(r0, r1, r2, r3);
+}}
+"
+    )
+}
+
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel);
     let out = kernel.outputs[0];
@@ -203,7 +248,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     let rank = shape.len();
     let lead = &shape[..rank - 2];
     let inner = |s: &[usize], t: bool| if t { s[s.len() - 2] } else { s[s.len() - 1] };
-    let p = Product {
+    let mut p = Product {
         file: ("matmul.wgsl", shaders::MATMUL),
         entry: "forward",
         batch: numel(lead),
@@ -211,8 +256,11 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         n: shape[rank - 1],
         k: inner(&shapes[0], op.transpose_a),
         computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     // (batch, row, column) of an operand as the index of its tensor.
     let index = |k: usize, row: Idx, column: Idx| {
         let own = &shapes[k][..shapes[k].len() - 2];
@@ -263,6 +311,11 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
             vectors.push(id);
         }
     }
+    p.vectors = vectors.len() == 2;
+    if p.vectors && !op.bias && p.n.is_multiple_of(4) && p.choose(class).splits == 1 {
+        shader = shader.replace("put_block", VECTOR_PUT)?.replace("store_c", NO_STORE)?;
+        vectors.extend(plan.storage[out.index()]);
+    }
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
@@ -271,6 +324,27 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
+
+/// `put_block` where the rows of C are whole vec4s: four guarded stores instead of sixteen.
+const VECTOR_PUT: &str = "fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
+    let at = ((batch * M + m) * N + n) / 4;
+    if (n < N && m < M) {
+        out[at] = block[0];
+    }
+    if (n < N && m + 1 < M) {
+        out[at + N / 4] = block[1];
+    }
+    if (n < N && m + 2 < M) {
+        out[at + N / 2] = block[2];
+    }
+    if (n < N && m + 3 < M) {
+        out[at + N / 4 * 3] = block[3];
+    }
+}
+";
+const NO_STORE: &str = "fn store_c(batch: i32, m: i32, n: i32, value: f32) {
+}
+";
 
 /// Whether an operand is computed in the kernel (it may then read any of the buffers).
 fn any_computed(p: &Product) -> bool {
@@ -318,7 +392,7 @@ pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) ->
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
         entry: "forward",
         batch: op.geometry.groups,
@@ -326,8 +400,11 @@ pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) ->
         n: x[0] * y[2] * y[3],
         k: w[1] * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
     let mut bias = None;
@@ -350,7 +427,7 @@ pub(super) fn backward_x(
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
         entry: "backward_x",
         batch: op.geometry.groups,
@@ -358,8 +435,11 @@ pub(super) fn backward_x(
         n: dx[0] * dx[2] * dx[3],
         k: w[0] / op.geometry.groups * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
     let shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
     p.finish(&a, shader, &[], None, class)
@@ -376,7 +456,7 @@ pub(super) fn backward_w(
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, dy, dw] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
     let with_bias = kernel.outputs.len() > 1;
-    let p = Product {
+    let mut p = Product {
         file: ("conv2d_backward_w.wgsl", shaders::CONV2D_BACKWARD_W),
         entry: "backward_w",
         batch: op.geometry.groups,
@@ -384,8 +464,11 @@ pub(super) fn backward_w(
         n: dw[1] * dw[2] * dw[3] + usize::from(with_bias),
         k: dy[0] * dy[2] * dy[3],
         computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
     };
     let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &x, &dw, &dy)?;
     let mut shader = operand(operand(shader, "load_x", &reads[0])?, "load_dy", &reads[1])?;
     if with_bias {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::{gemm, long_reduce};
 use crate::cell::wgsl::import::ImportError;
-use crate::cell::wgsl::{self, Access, PrintError, Read};
+use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::plan::{BufferId, Kernel, Plan};
@@ -53,7 +53,12 @@ pub struct Dispatch {
     pub bound: Vec<Bound>,
     /// Scratch it needs.
     pub scratch_bytes: usize,
+    /// Loop turns of one invocation, at most.
+    pub turns: u64,
 }
+
+/// llvmpipe leaves its loops after 65,535 turns of an invocation, in silence.
+pub const SOFTWARE_TURNS: u64 = 65_000;
 
 /// Why a kernel has no text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +80,7 @@ pub(super) struct Accessors<'a> {
     /// Buffers read, in order of first use; the output's own for an in-place update.
     reads: Vec<(BufferId, crate::tensor::DType)>,
     /// Functions of inlined nodes, by node.
-    functions: BTreeMap<NodeId, String>,
+    functions: BTreeMap<NodeId, Function>,
 }
 
 impl<'a> Accessors<'a> {
@@ -102,11 +107,13 @@ impl<'a> Accessors<'a> {
             let name = format!("n{}", id.0);
             if !self.functions.contains_key(&id) {
                 let reads = self.inputs(id)?;
-                let text = wgsl::function(&name, &self.cell(id)?, &ty.shape, &reads)?;
+                let mut made = wgsl::function(&name, &self.cell(id)?, &ty.shape, &reads)?;
                 let what = &self.plan.graph.node(id).name;
-                self.functions.insert(id, format!("// {what}, computed where it is read\n{text}"));
+                made.text = format!("// {what}, computed where it is read\n{}", made.text);
+                self.functions.insert(id, made);
             }
-            return Ok(Read::call(name, &ty.shape));
+            let turns = self.functions.get(&id).map_or(0, |f| f.turns);
+            return Ok(Read::call(name, &ty.shape, turns));
         }
         wgsl::check_size(&self.plan.graph.node(id).name, &ty.shape)?;
         let buffer = self.buffer(id)?;
@@ -114,7 +121,7 @@ impl<'a> Accessors<'a> {
             self.reads.push((buffer, ty.dtype));
         }
         let name = if self.is_output(buffer) { "out".into() } else { format!("b{}", buffer.0) };
-        Ok(Read { access: Access::Buffer(name), dtype: ty.dtype, shape: ty.shape })
+        Ok(Read::buffer(name, ty.dtype, &ty.shape))
     }
 
     /// [`Accessors::read`] of all inputs of a node.
@@ -129,7 +136,7 @@ impl<'a> Accessors<'a> {
 
     /// The functions of inlined nodes.
     pub fn functions(&self) -> String {
-        self.functions.values().map(|f| format!("\n{f}")).collect()
+        self.functions.values().map(|f| format!("\n{}", f.text)).collect()
     }
 
     /// Binding texts and bindings: inputs, then outputs, then `parts`. `vectors` are bound as vec4.
@@ -148,8 +155,10 @@ impl<'a> Accessors<'a> {
         }
         for (k, out) in self.kernel.outputs.iter().enumerate() {
             let name = if k == 0 { "out".into() } else { format!("out{}", k + 1) };
-            let element = wgsl::storage(self.plan.graph.ty(*out).dtype);
-            add(&name, element, Place::Buffer(self.buffer(*out)?), true);
+            let buffer = self.buffer(*out)?;
+            let plain = wgsl::storage(self.plan.graph.ty(*out).dtype);
+            let element = if vectors.contains(&buffer) { "vec4<f32>" } else { plain };
+            add(&name, element, Place::Buffer(buffer), true);
         }
         if let Some(writes) = parts {
             add("parts", "f32", Place::Scratch, writes);
@@ -190,10 +199,19 @@ pub fn naive(plan: &Plan, kernel: &Kernel) -> Result<Vec<Dispatch>, LowerError> 
         let label = plan.graph.node(id).name.clone();
         let head = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", ty.shape);
         let main = wgsl::main_over("element", ty.dtype, &ty.shape);
-        let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{element}\n{main}", a.functions()));
-        let groups = wgsl::fold_groups(ty.numel().div_ceil(wgsl::WORKGROUP));
+        let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{}\n{main}", a.functions(), element.text));
+        let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
+        let groups = wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP));
         if ty.numel() > 0 {
-            out.push(Dispatch { label, code, entry: "main".into(), groups, bound, scratch_bytes: 0 });
+            out.push(Dispatch {
+                label,
+                code,
+                entry: "main".into(),
+                groups,
+                bound,
+                scratch_bytes: 0,
+                turns: element.turns,
+            });
         }
     }
     Ok(out)

@@ -4,7 +4,7 @@
 //! It applies to any node whose cell is a reduction as a whole (or one divided by a constant, as a
 //! mean is): nested reductions of one kind over constant ranges.
 
-use super::kernel::{Accessors, Dispatch, LowerError, label};
+use super::kernel::{Accessors, Dispatch, LowerError, SOFTWARE_TURNS, label};
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{CHAIN, fold_groups, function_of};
@@ -58,8 +58,10 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         return Ok(None);
     }
     let reads = a.inputs(out)?;
+    let per_term = reads.iter().map(|r| r.turns).sum::<u64>();
     let term = function_of("term", w.term, &ty.shape, &w.vars, &reads)?;
-    let parts = k.div_ceil(CHAIN as usize);
+    let span = (SOFTWARE_TURNS / (1 + per_term)).clamp(1, CHAIN as u64) as usize;
+    let parts = k.div_ceil(span);
     let place = |flat: &str, shape: &[usize]| -> Vec<String> {
         let steps = strides(shape);
         shape.iter().zip(steps).map(|(d, s)| format!("{flat} / {s} % {d}")).collect()
@@ -76,6 +78,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         .set("R", rows)?
         .set("K", k)?
         .set("PARTS", parts)?
+        .set("SPAN", span)?
         .set("IDENTITY", format!("{}u", (w.red.identity() as f32).to_bits()))?
         .replace("load", &load)?
         .replace("merge", &format!("fn merge(a: f32, b: f32) -> f32 {{\n    return {merge};\n}}\n"))?
@@ -83,13 +86,14 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
             "total * SCALE",
             &if w.divisor == 1.0 { "total".into() } else { format!("total / {:?}f", w.divisor as f32) },
         )?
-        .add(&term)
+        .add(&term.text)
         .add(&a.functions());
     let name = label(plan, kernel);
     let stage = |writes: bool| a.bindings(Some(writes), &[]);
     let (text, bound) = stage(true)?;
     let outputs = bound.len() - 2;
     let scratch_bytes = rows * parts * 4;
+    let turns = (span as u64).saturating_mul(1 + term.turns);
     let first = Dispatch {
         label: name.clone(),
         code: shader.clone().replace("put", put)?.bindings(&text).finish(),
@@ -97,7 +101,9 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         groups: fold_groups((rows * parts).div_ceil(64)),
         bound: bound.iter().enumerate().filter(|(k, _)| *k != outputs).map(|(_, b)| *b).collect(),
         scratch_bytes,
+        turns,
     };
+    let turns = (parts + parts / CHAIN as usize + 1) as u64;
     let (text, bound) = stage(false)?;
     let second = Dispatch {
         label: format!("{name}.combine"),
@@ -106,6 +112,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
         groups: fold_groups(rows.div_ceil(64)),
         bound: bound[outputs..].to_vec(),
         scratch_bytes,
+        turns,
     };
     Ok(Some(vec![first, second]))
 }

@@ -33,6 +33,20 @@ use crate::tensor::{DType, Tensor};
 /// Uploads wait for the next run until they fill this much.
 const FLUSH_BYTES: usize = 64 << 20;
 
+/// Which kernels a program gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variants {
+    /// The fast ones for this device.
+    #[default]
+    Device,
+    /// Only kernels printed from cells: slow, and the proof that both agree.
+    Naive,
+    /// The fast ones for software devices.
+    Software,
+    /// The fast ones for real GPUs.
+    Hardware,
+}
+
 /// A leaf on the device.
 struct Leaf {
     buffer: wgpu::Buffer,
@@ -48,7 +62,7 @@ pub struct Gpu {
     next: u32,
     upload: Upload,
     download: Download,
-    naive: bool,
+    variants: Variants,
 }
 
 impl Gpu {
@@ -75,15 +89,25 @@ impl Gpu {
             next: 0,
             upload: Upload::default(),
             download: Download::default(),
-            naive: false,
+            variants: Variants::Device,
         })
     }
 
-    /// Programs loaded from now on run only kernels printed from cells, without the hand-written
-    /// shaders: slow, and the proof that both agree.
-    pub fn naive(mut self) -> Gpu {
-        self.naive = true;
-        self
+    /// Chooses the variants of programs loaded from now on.
+    pub fn set_variants(&mut self, variants: Variants) {
+        self.variants = variants;
+    }
+
+    /// Fills all values of a program's steps with NaN (leaves stay), so that a test sees an
+    /// element that no kernel wrote.
+    pub fn poison(&mut self, program: ProgramId) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let own = self.programs.get(&program).ok_or_else(unknown)?.own.clone();
+        for buffer in own {
+            let nan = vec![f32::NAN; buffer.size() as usize / 4];
+            self.upload.write(&mut self.device, &buffer, bytemuck::cast_slice(&nan))?;
+        }
+        self.flush()
     }
 
     /// Whether the adapter is software.
@@ -92,7 +116,12 @@ impl Gpu {
     }
 
     fn class(&self) -> Class {
-        Class { software: self.device.software, max_buffer_bytes: self.device.max_buffer_bytes() }
+        let software = match self.variants {
+            Variants::Software => true,
+            Variants::Hardware => false,
+            Variants::Device | Variants::Naive => self.device.software,
+        };
+        Class { software, max_buffer_bytes: self.device.max_buffer_bytes() }
     }
 
     fn storage_usage() -> wgpu::BufferUsages {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Gpu;
 use super::device::{Device, Pipeline};
-use super::kernel::{self, Dispatch, Place};
+use super::kernel::{self, Dispatch, Place, SOFTWARE_TURNS};
+use super::{Gpu, Variants};
 use crate::backend::{BackendError, BackendResult};
 use crate::graph::Leaf;
 use crate::plan::Plan;
@@ -33,7 +33,8 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     let class = gpu.class();
     let mut dispatches: Vec<Dispatch> = vec![];
     for k in &plan.kernels {
-        let made = if gpu.naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
+        let made =
+            if gpu.variants == Variants::Naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
         let failed =
             |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);
@@ -65,6 +66,11 @@ fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
         format!("its grid {:?} exceeds {side} along a side", d.groups)
     } else if d.scratch_bytes > device.max_buffer_bytes() {
         format!("its partial sums need {} bytes and the device allows {}", d.scratch_bytes, device.max_buffer_bytes())
+    } else if device.software && d.turns > SOFTWARE_TURNS + 535 {
+        format!(
+            "an element takes up to {} loop turns and a software device stops at 65,535; use the cpu backend",
+            d.turns
+        )
     } else {
         return Ok(());
     };

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::range::{Known, Range};
-use super::{Access, CHAIN, PrintError, Read, check_size, flat_index};
+use super::{Access, CHAIN, Function, PrintError, Read, check_size, flat_index};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, IdxOp, Red, Un, Var};
 use crate::tensor::DType;
 
@@ -23,9 +23,11 @@ struct Scope {
     lazy: bool,
     code: String,
     indent: usize,
+    /// How often the block runs at most.
+    times: u64,
     ints: Vec<(Var, String, Option<Range>)>,
     nums: Vec<(Var, String)>,
-    /// Reductions already written in this scope: canonical text and name.
+    /// Reductions (by canonical text) and calls already written in this scope, and their names.
     done: Vec<(String, String)>,
 }
 
@@ -35,13 +37,21 @@ struct Emitter<'a> {
     axes: Vec<Range>,
     scopes: Vec<Scope>,
     names: usize,
+    /// Turns of all loops so far, those of called functions included.
+    turns: u64,
 }
 
-pub(super) fn function(name: &str, cell: &Cell, shape: &[usize], bound: &[(Var, usize)], reads: &[Read]) -> Printed {
+pub(super) fn function(
+    name: &str,
+    cell: &Cell,
+    shape: &[usize],
+    bound: &[(Var, usize)],
+    reads: &[Read],
+) -> Result<Function, PrintError> {
     check_size(name, shape)?;
     let top = |d: usize| (0, d.max(1) as i64 - 1);
     let axes = shape.iter().map(|&d| top(d)).collect();
-    let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0 };
+    let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0, turns: 0 };
     let root = e.open(None, false);
     let mut parameters: Vec<String> = (0..shape.len()).map(|k| format!("i{k}: i32")).collect();
     for (k, (v, size)) in bound.iter().enumerate() {
@@ -50,7 +60,8 @@ pub(super) fn function(name: &str, cell: &Cell, shape: &[usize], bound: &[(Var, 
     }
     let value = e.cell(cell, root)?;
     let code = e.close(root);
-    Ok(format!("fn {name}({}) -> f32 {{\n{code}    return {};\n}}\n", parameters.join(", "), bare(&value)))
+    let text = format!("fn {name}({}) -> f32 {{\n{code}    return {};\n}}\n", parameters.join(", "), bare(&value));
+    Ok(Function { text, turns: e.turns })
 }
 
 /// Without the parentheses around the whole.
@@ -96,7 +107,9 @@ fn plain(i: &Idx) -> bool {
 impl Emitter<'_> {
     fn open(&mut self, parent: Option<usize>, lazy: bool) -> usize {
         let indent = parent.map_or(1, |p| self.scopes[p].indent + 1);
-        let scope = Scope { parent, lazy, code: String::new(), indent, ints: vec![], nums: vec![], done: vec![] };
+        let times = parent.map_or(1, |p| self.scopes[p].times);
+        let scope =
+            Scope { parent, lazy, code: String::new(), indent, times, ints: vec![], nums: vec![], done: vec![] };
         self.scopes.push(scope);
         self.scopes.len() - 1
     }
@@ -208,7 +221,7 @@ impl Emitter<'_> {
             let (expected, got) = (read.shape.len(), ix.len());
             return Err(PrintError::Rank { function: self.function.into(), input, expected, got });
         }
-        let (access, dtype) = (read.access.clone(), read.dtype);
+        let (access, dtype, turns) = (read.access.clone(), read.dtype, read.turns);
         let text = match access {
             Access::Call(name) => {
                 let mut arguments = vec![];
@@ -216,7 +229,19 @@ impl Emitter<'_> {
                     let text = self.idx(i, s)?;
                     arguments.push(bare(&text).to_string());
                 }
-                format!("{name}({})", arguments.join(", "))
+                // A call may stand for a whole convolution: the same one is made once.
+                let call = format!("{name}({})", arguments.join(", "));
+                let known = self.find(s, |sc| sc.done.iter().find(|(k, _)| *k == call).map(|(_, n)| n.clone()));
+                match known {
+                    Some(name) => name,
+                    None => {
+                        let name = self.fresh("f");
+                        self.turns = self.turns.saturating_add(self.scopes[s].times.saturating_mul(turns));
+                        self.line(s, &format!("let {name} = {call};"));
+                        self.scopes[s].done.push((call, name.clone()));
+                        name
+                    }
+                }
             }
             Access::Buffer(name) => {
                 let shape = read.shape.clone();
@@ -404,8 +429,7 @@ impl Emitter<'_> {
     fn reduce(&mut self, red: Red, v: Var, lo: &Idx, hi: &Idx, body: &Cell, s: usize) -> Printed {
         let known = self.known(s);
         let (from, to) = (known.range(lo, self.reads), known.range(hi, self.reads));
-        let range = from.zip(to).map(|(f, t)| (f.0, (t.1 - 1).max(f.0)));
-        let longest = from.zip(to).map_or(i64::from(i32::MAX), |(f, t)| t.1 - f.0);
+        let longest = from.zip(to).map_or(i64::from(i32::MAX), |(f, t)| (t.1 - f.0).max(0));
         let (lo, hi) = (self.idx(lo, s)?, self.idx(hi, s)?);
         // Tiles of a long sum, outermost first: 1,024^2, 1,024.
         let mut tiles = vec![];
@@ -421,46 +445,84 @@ impl Emitter<'_> {
         };
         let total = self.fresh(stem);
         self.line(s, &format!("var {total} = {};", number(red.identity())));
-        self.loops(red, v, (&lo, &hi), range, &tiles, body, &total, s)?;
+        let range = from.zip(to).map(|(f, t)| (f.0, (t.1 - 1).max(f.0)));
+        self.loops(&Loop { red, v, body, range, longest }, (&lo, &hi), &tiles, &total, s)?;
         Ok(total)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one loop of a tiled reduction, called from `reduce` and itself")]
     fn loops(
         &mut self,
-        red: Red,
-        v: Var,
+        l: &Loop,
         (lo, hi): (&str, &str),
-        range: Option<Range>,
         tiles: &[i64],
-        body: &Cell,
         total: &str,
         s: usize,
     ) -> Result<(), PrintError> {
-        let name = self.fresh(v.0);
+        let name = self.fresh(l.v.0);
         let inner = self.open(Some(s), false);
         if let [step, rest @ ..] = tiles {
-            self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name} += {step}) {{"));
+            self.count(l.longest / step + 1, s);
             let part = self.fresh("part");
             self.line(inner, &format!("var {part} = 0.0f;"));
             let stop = format!("min({name} + {step}, {hi})");
-            self.loops(red, v, (&name, &stop), range, rest, body, &part, inner)?;
+            self.loops(l, (&name, &stop), rest, &part, inner)?;
             self.line(inner, &format!("{total} += {part};"));
+            // The head comes last: what the body needs from outside is by now before it.
+            self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name} += {step}) {{"));
         } else {
-            self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name}++) {{"));
-            self.scopes[inner].ints.push((v, name, range));
-            let value = self.cell(body, inner)?;
+            // Long loops take several steps a turn: some devices stop after 65,535 turns.
+            let unroll = if l.longest > 4 * CHAIN { UNROLL } else { 1 };
+            self.count(l.longest / unroll + 1, s);
+            let times = self.scopes[s].times;
+            self.scopes[inner].times = times.saturating_mul(u64::try_from(l.longest).unwrap_or(0).max(1));
+            let mut index = name.clone();
+            if unroll > 1 {
+                index = self.fresh(l.v.0);
+                self.scopes[inner].indent += 1;
+            }
+            self.scopes[inner].ints.push((l.v, index.clone(), l.range));
+            let value = self.cell(l.body, inner)?;
             let value = bare(&value);
-            let step = match red {
+            let step = match l.red {
                 Red::Sum => format!("{total} += {value};"),
                 Red::Max => format!("{total} = max_of({total}, {value});"),
                 Red::Min => format!("{total} = min_of({total}, {value});"),
             };
             self.line(inner, &step);
+            if unroll == 1 {
+                self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name}++) {{"));
+            } else {
+                self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name} += {unroll}) {{"));
+                let body = self.close(inner);
+                let pad = "    ".repeat(self.scopes[s].indent + 1);
+                for k in 0..unroll {
+                    let head = format!("{pad}if ({name} + {k} < {hi}) {{\n{pad}    let {index} = {name} + {k};\n");
+                    self.scopes[inner].code += &format!("{head}{body}{pad}}}\n");
+                }
+            }
         }
         let code = self.close(inner);
         self.scopes[s].code += &code;
         self.line(s, "}");
         Ok(())
     }
+
+    /// Notes a loop of that many turns in a scope.
+    fn count(&mut self, turns: i64, s: usize) {
+        let turns = u64::try_from(turns).unwrap_or(0);
+        self.turns = self.turns.saturating_add(self.scopes[s].times.saturating_mul(turns));
+    }
+}
+
+/// Steps a turn of a long loop.
+const UNROLL: i64 = 16;
+
+/// A reduction on its way into loops.
+struct Loop<'c> {
+    red: Red,
+    v: Var,
+    body: &'c Cell,
+    range: Option<Range>,
+    /// The most terms it can have.
+    longest: i64,
 }

@@ -53,22 +53,32 @@ pub struct Read {
     pub access: Access,
     pub dtype: DType,
     pub shape: Vec<usize>,
+    /// Loop turns of one call.
+    pub turns: u64,
+}
+
+/// A printed function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    pub text: String,
+    /// The most turns that its loops take in one call: some devices stop a loop silently.
+    pub turns: u64,
 }
 
 impl Read {
     /// Reads of a storage buffer.
     pub fn buffer(name: impl Into<String>, dtype: DType, shape: &[usize]) -> Read {
-        Read { access: Access::Buffer(name.into()), dtype, shape: shape.to_vec() }
+        Read { access: Access::Buffer(name.into()), dtype, shape: shape.to_vec(), turns: 0 }
     }
 
     /// Calls of an accessor function of an f32 tensor.
-    pub fn call(name: impl Into<String>, shape: &[usize]) -> Read {
-        Read { access: Access::Call(name.into()), dtype: DType::F32, shape: shape.to_vec() }
+    pub fn call(name: impl Into<String>, shape: &[usize], turns: u64) -> Read {
+        Read { access: Access::Call(name.into()), dtype: DType::F32, shape: shape.to_vec(), turns }
     }
 }
 
 /// `fn name(i0: i32, ...) -> f32 { ... }`: the element of a tensor of this shape that `cell` defines.
-pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<String, PrintError> {
+pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<Function, PrintError> {
     emit::function(name, cell, shape, &[], reads)
 }
 
@@ -80,7 +90,7 @@ pub fn function_of(
     shape: &[usize],
     bound: &[(Var, usize)],
     reads: &[Read],
-) -> Result<String, PrintError> {
+) -> Result<Function, PrintError> {
     emit::function(name, cell, shape, bound, reads)
 }
 
@@ -129,17 +139,34 @@ pub fn main_over(element: &str, dtype: DType, shape: &[usize]) -> String {
         })
         .collect();
     let value = format!("{element}({})", index.join(", "));
-    let value = if dtype == DType::F32 { value } else { format!("u32({value})") };
+    // A word holds one element, or four bytes.
+    let (words, body) = match dtype {
+        DType::F32 => (n, format!("    let flat = word;\n    out[word] = {value};\n")),
+        DType::U32 => (n, format!("    let flat = word;\n    out[word] = u32({value});\n")),
+        DType::U8 => (
+            n.div_ceil(4),
+            format!(
+                "    var bytes = 0u;
+    for (var k = 0; k < 4; k++) {{
+        let flat = 4 * word + k;
+        if (flat < {n}) {{
+            bytes |= (u32({value}) & 255u) << u32(8 * k);
+        }}
+    }}
+    out[word] = bytes;
+"
+            ),
+        ),
+    };
     format!(
         "@compute @workgroup_size({WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {{
-    let flat = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
-    if (flat >= {n}) {{
+    let word = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
+    if (word >= {words}) {{
         return;
     }}
-    out[flat] = {value};
-}}
+{body}}}
 "
     )
 }
@@ -162,7 +189,7 @@ pub fn naive_kernel(
     }
     code += &binding(reads.len(), "out", output.0, true);
     code += "\n";
-    code += &function("element", cell, output.1, &reads)?;
+    code += &function("element", cell, output.1, &reads)?.text;
     code += "\n";
     code += &main_over("element", output.0, output.1);
     Ok(Naive { code: import::with_math(&code), groups: fold_groups(numel(output.1).div_ceil(WORKGROUP)) })

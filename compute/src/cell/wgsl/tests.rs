@@ -50,6 +50,16 @@ fn invariant_reductions_are_hoisted_and_shared() {
     assert_eq!(code.matches("\n    for (").count(), 2, "{code}");
 }
 
+/// The same where the sum comes first and is tiled.
+#[test]
+fn hoisted_reductions_precede_tiled_loops() {
+    let (j, k) = (var("j"), var("k"));
+    let top = |v| max_over(v, at(0), at(9), load(0, [ax(0), v.into()]));
+    let total = sum(j, at(0), at(5000), exp(load(1, [j.into()]) - top(k)));
+    let code = kernel(&(total - top(j)), &[3], &[(DType::F32, &[3, 9]), (DType::F32, &[5000])]);
+    assert!(code.find("var top_").expect("a maximum") < code.find("var j_").expect("a sum"), "{code}");
+}
+
 #[test]
 fn long_sums_are_tiled() {
     let of = |n: usize| {
@@ -57,6 +67,25 @@ fn long_sums_are_tiled() {
         kernel(&sum(k, at(0), at(n), load(0, [k.into()])), &[], &[(DType::F32, &[n])]).matches("for (").count()
     };
     assert_eq!([of(1024), of(1025), of(1 << 20), of((1 << 20) + 1)], [1, 2, 2, 3]);
+}
+
+/// Turns are counted through calls, and long loops are unrolled so that they stay few.
+#[test]
+fn turns_are_counted() {
+    let k = var("k");
+    let of = |n: usize, read: Read| {
+        function("f", &sum(k, at(0), at(n), load(0, [k.into()])), &[], &[read]).expect("prints").turns
+    };
+    assert_eq!(of(100, Read::buffer("b", DType::F32, &[100])), 101);
+    assert_eq!(of(100, Read::call("n", &[100], 7)), 101 + 700);
+    assert!(of(70_001, Read::buffer("b", DType::F32, &[70_001])) < 5000);
+}
+
+#[test]
+fn bytes_are_written_by_the_word() {
+    let code = naive_kernel("t", &load(0, [ax(0)]), &[(DType::U8, &[7])], (DType::U8, &[7])).expect("prints").code;
+    validate(&code);
+    assert!(code.contains("if (word >= 2)"), "{code}");
 }
 
 #[test]
@@ -93,11 +122,13 @@ fn packed_bytes_random_numbers_and_names_print() {
 
 #[test]
 fn accessors_call_each_other() {
-    let f = |name: &str, cell: &Cell, read: Read| function(name, cell, &[4, 5], &[read]).expect("prints");
+    let f = |name: &str, cell: &Cell, read: Read| function(name, cell, &[4, 5], &[read]).expect("prints").text;
     let relu = max(load(0, [ax(0), ax(1)]), num(0.0));
     let inner = f("n1", &relu, Read::buffer("in0", DType::F32, &[4, 5]));
-    let outer = f("element", &(load(0, [ax(0), at(4) - ax(1)]) * 2.0), Read::call("n1", &[4, 5]));
-    assert!(outer.contains("n1(i0, 4 - i1) * 2.0f"), "{outer}");
+    let other = load(0, [ax(0), at(4) - ax(1)]);
+    let outer = f("element", &(other.clone() * 2.0 + other), Read::call("n1", &[4, 5], 0));
+    assert_eq!(outer.matches("n1(").count(), 1, "{outer}");
+    assert!(outer.contains("let f_1 = n1(i0, 4 - i1);") && outer.contains("f_1 * 2.0f"), "{outer}");
     let code = binding(0, "in0", DType::F32, false) + &binding(1, "out", DType::F32, true) + &inner + &outer;
     validate(&import::with_math(&(code + &main_over("element", DType::F32, &[4, 5]))));
 }

@@ -5,12 +5,14 @@
 //! numbers and learning rate, all follow from it and the recipe. So a run continues from a
 //! checkpoint with the same bits, and any step can be replayed for inspection.
 
+mod state;
+
 use std::collections::BTreeMap;
 
 use crate::backend::{BackendError, ProgramId};
-use crate::checkpoint::{CheckpointError, Named, match_weights};
+use crate::checkpoint::CheckpointError;
 use crate::data::{Dataset, Images, permutation, stratified_split};
-use crate::graph::{Leaf, NodeId};
+use crate::graph::NodeId;
 use crate::metrics::{Confusion, Evaluation};
 use crate::network::{
     ImageShape, ModelError, RING, TrainStep, eval_step, images_feed, labels_feed, optimizer, train_step,
@@ -315,93 +317,6 @@ impl Trainer {
         let id = self.session.load(&step.graph)?;
         self.evals.insert(n, id);
         Ok(id)
-    }
-
-    /// Names of the weights (PyTorch's state_dict: parameters and running statistics) and of the
-    /// optimiser's state.
-    fn stored_names(&self) -> (Vec<(String, Vec<usize>)>, Vec<(String, Vec<usize>)>) {
-        let g = &self.network.graph;
-        let (mut weights, mut rest) = (vec![], vec![]);
-        for id in g.leaves(|l| matches!(l, Leaf::Param | Leaf::State)) {
-            let node = g.node(id);
-            if node.name.starts_with("metrics.") {
-                continue;
-            }
-            let entry = (node.name.clone(), node.ty.shape.clone());
-            if node.name.starts_with("optimizer.") { rest.push(entry) } else { weights.push(entry) }
-        }
-        (weights, rest)
-    }
-
-    /// Weights and optimiser state as they are now.
-    pub async fn snapshot(&mut self) -> Result<(Named, Named), TrainError> {
-        let (weights, rest) = self.stored_names();
-        Ok((self.read_all(weights).await?, self.read_all(rest).await?))
-    }
-
-    /// The weights alone.
-    pub async fn weights(&mut self) -> Result<Named, TrainError> {
-        let (weights, _) = self.stored_names();
-        self.read_all(weights).await
-    }
-
-    async fn read_all(&mut self, names: Vec<(String, Vec<usize>)>) -> Result<Named, TrainError> {
-        let mut out = Vec::with_capacity(names.len());
-        for (name, _) in names {
-            let value = self.session.leaf(&name).await?;
-            out.push((name, value));
-        }
-        Ok(out)
-    }
-
-    /// Starts from given weights; `file` is what errors call their source. Errors: names or shapes
-    /// that do not match, all listed.
-    pub fn set_weights(&mut self, file: &str, given: Named) -> Result<(), TrainError> {
-        let (weights, _) = self.stored_names();
-        self.write_all(&match_weights(file, &weights, given)?)
-    }
-
-    /// Continues from a checkpoint at `step`. Nothing is written unless all of it matches.
-    pub fn restore(&mut self, file: &str, weights: Named, state: Named, step: usize) -> Result<(), TrainError> {
-        let (expected, rest) = self.stored_names();
-        let state = match_weights(file, &rest, state)?;
-        let weights = match_weights(file, &expected, weights)?;
-        self.write_all(&weights)?;
-        self.write_all(&state)?;
-        (self.step, self.read) = (step, step);
-        Ok(())
-    }
-
-    fn write_all(&mut self, values: &[(String, Tensor)]) -> Result<(), TrainError> {
-        for (name, value) in values {
-            self.session.write(name, value)?;
-        }
-        Ok(())
-    }
-
-    /// The gradients of the parameters at the present weights on the first batch of the present
-    /// epoch: for histograms and for the reader. The program is built once.
-    pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {
-        let names: Vec<String> = self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
-        let program = match self.gradients {
-            Some(id) => id,
-            None => {
-                let mut g = self.network.graph.clone();
-                g.updates.clear();
-                g.outputs = names.iter().cloned().zip(self.network.grads.iter().copied()).collect();
-                let id = self.session.load(&g)?;
-                *self.gradients.insert(id)
-            }
-        };
-        let per_epoch = self.steps_per_epoch();
-        self.prepare(self.step / per_epoch * per_epoch)?;
-        self.session.run(program)?;
-        let mut out = vec![];
-        for name in names {
-            let d = self.session.output(program, &name).await?;
-            out.push((name, d));
-        }
-        Ok(out)
     }
 }
 

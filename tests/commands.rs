@@ -1,0 +1,196 @@
+//! The binary as a user meets it: help, errors and their exit codes, and a small run's whole life.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::resume::chainrule;
+
+fn run(arguments: &[&str]) -> Output {
+    std::process::Command::new(chainrule())
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn ok(arguments: &[&str]) -> String {
+    let out = run(arguments);
+    assert!(out.status.success(), "{arguments:?}: {}", text(&out.stderr));
+    text(&out.stdout)
+}
+
+/// Exit code and stderr.
+fn fails(arguments: &[&str]) -> (i32, String) {
+    let out = run(arguments);
+    (out.status.code().expect("a code"), text(&out.stderr))
+}
+
+#[test]
+fn errors_have_their_codes_and_say_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bad = dir.path().join("bad.toml");
+    std::fs::write(&bad, "[data]\nset = \"fashion-sample\"\n[optimizer]\nkind = \"adam\"\nlrr = 1\n").expect("written");
+    let bad = bad.to_string_lossy().into_owned();
+    let missing = dir.path().join("none").to_string_lossy().into_owned();
+    let root = format!("data.root={missing}");
+    for (arguments, code, words) in [
+        (vec!["train"], 2, "Usage"),
+        (vec!["train", "quikc"], 2, "did you mean `quick`?"),
+        (vec!["train", &bad], 2, "did you mean `lr`?"),
+        (vec!["train", "quick", "--set", "train.batch=many"], 2, "train.batch"),
+        (vec!["train", "quick", "--set", "model.layers=[\"flatten\", \"linear 3\"]"], 2, "linear classes"),
+        (vec!["train", "quick", "--backend", "cpu", "--device", "0"], 2, "names a GPU"),
+        (vec!["train", "seed-cnn-32", "--set", &root], 3, "none"),
+        (vec!["train", "quick", "--device", "no such adapter"], 4, "no such adapter"),
+        (vec!["data", "fetch", "mnist"], 2, "cifar10"),
+        (vec!["eval", &missing], 3, "none"),
+        (vec!["predict", &missing, "x.png"], 3, "none"),
+        (vec!["runs", "compare", &missing, &missing], 3, "none"),
+    ] {
+        let (got, said) = fails(&arguments);
+        assert!(got == code && said.contains(words), "{arguments:?}: exit {got}, {said}");
+    }
+}
+
+#[test]
+fn a_loss_that_explodes_ends_the_run_and_names_the_tensor() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("run").to_string_lossy().into_owned();
+    let arguments = [
+        "train",
+        "quick",
+        "--backend",
+        "cpu",
+        "--out",
+        &out,
+        "--set",
+        "optimizer.kind=sgd",
+        "--set",
+        "optimizer.lr=1e20",
+        "--set",
+        "data.limit=256",
+    ];
+    let (code, said) = fails(&arguments);
+    assert!(code == 5 && said.contains("diverged at step") && said.contains("not finite is"), "exit {code}: {said}");
+    // What led to it is kept.
+    assert!(Path::new(&out).join("last.safetensors").exists());
+}
+
+#[test]
+fn listing_and_planning_commands_print() {
+    assert!(ok(&["--help"]).contains("train"));
+    assert!(ok(&["recipes"]).contains("seed-cnn-224"));
+    assert!(ok(&["recipes", "quick"]).contains("[model]"));
+    assert!(ok(&["recipes", "--keys"]).contains("checkpoint_every"));
+    assert!(ok(&["data", "list"]).contains("fashion-sample"));
+    let plan = ok(&["plan", "seed-cnn-224"]);
+    assert!(plan.contains("conv2d.backward_w") && plan.contains("GFLOP") && plan.contains("peak"), "{plan}");
+    let summary = ok(&["summary", "seed-cnn-224"]);
+    assert!(summary.contains("16,057,226 parameters") && summary.contains("[64, 32, 224, 224]"), "{summary}");
+    assert!(ok(&["completions", "bash"]).contains("chainrule"));
+}
+
+#[test]
+fn a_run_from_training_to_prediction() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |n: &str| dir.path().join(n).to_string_lossy().into_owned();
+    let run = path("run");
+    let lines = ok(&[
+        "train",
+        "quick",
+        "--backend",
+        "cpu",
+        "--json",
+        "--out",
+        &run,
+        "--set",
+        "data.limit=640",
+        "--set",
+        "train.epochs=2",
+    ]);
+    let events: Vec<Value> =
+        lines.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{l}: {e}"))).collect();
+    let kind = |k: &str| events.iter().filter(|e| e["event"] == k).count();
+    assert!(kind("start") == 1 && kind("epoch") == 2 && kind("end") == 1, "{lines}");
+    for name in ["recipe.toml", "metrics.jsonl", "summary.json", "last.safetensors", "best.safetensors", "model.json"] {
+        assert!(Path::new(&run).join(name).exists(), "{name}");
+    }
+    let summary: Value =
+        serde_json::from_str(&std::fs::read_to_string(Path::new(&run).join("summary.json")).expect("read"))
+            .expect("JSON");
+    assert!(summary["test"]["accuracy"].as_f64().expect("a number") > 0.3, "{summary}");
+
+    // More epochs on the finished run; anything else is refused.
+    ok(&["train", "--resume", &run, "--backend", "cpu", "--set", "train.epochs=3"]);
+    let (code, said) = fails(&["train", "--resume", &run, "--set", "optimizer.lr=1.0"]);
+    assert!(code == 2 && said.contains("--init"), "{said}");
+
+    let scores: Value = serde_json::from_str(&ok(&["eval", &run, "--backend", "cpu", "--json"])).expect("JSON");
+    assert_eq!(scores["samples"], 1000);
+    let files = path("pictures");
+    std::fs::create_dir(&files).expect("made");
+    for k in 0..3u8 {
+        let grey = image::GrayImage::from_fn(28, 28, |x, y| image::Luma([(x as u8 * 9) ^ (y as u8 * k)]));
+        grey.save(Path::new(&files).join(format!("{k}.png"))).expect("saved");
+    }
+    let csv = ok(&["predict", &run, &files, "--backend", "cpu"]);
+    assert!(csv.lines().count() == 4 && csv.starts_with("file,class,probability"), "{csv}");
+    let json: Value =
+        serde_json::from_str(&ok(&["predict", &run, &files, "--backend", "cpu", "--format", "json"])).expect("JSON");
+    let sum: f64 = json[0]["probabilities"].as_object().expect("classes").values().filter_map(Value::as_f64).sum();
+    assert!((sum - 1.0).abs() < 1e-4, "{json}");
+
+    ok(&["export", &run, &path("out")]);
+    assert!(dir.path().join("out/weights.safetensors").exists() && dir.path().join("out/recipe.toml").exists());
+    ok(&["export", &run, &path("w.safetensors")]);
+    // Weights start another run.
+    ok(&[
+        "train",
+        "quick",
+        "--backend",
+        "cpu",
+        "--init",
+        &path("w.safetensors"),
+        "--out",
+        &path("second"),
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "data.limit=64",
+    ]);
+    let (code, said) = fails(&[
+        "train",
+        "seed-cnn-32",
+        "--set",
+        "data.set=blood-cells",
+        "--set",
+        "data.limit=64",
+        "--init",
+        &path("w.safetensors"),
+        "--out",
+        &path("third"),
+    ]);
+    assert!(code == 3 && said.contains("conv1.weight"), "{said}");
+    assert!(ok(&["runs", "list", &dir.path().to_string_lossy()]).contains("second"));
+    assert!(ok(&["runs", "compare", &run, &path("second")]).contains("test accuracy"));
+}
+
+#[test]
+fn doctor_checks_every_backend() {
+    let out: Value = serde_json::from_str(&ok(&["doctor", "--json"])).expect("JSON");
+    let checks = out["checks"].as_array().expect("checks");
+    assert!(checks.len() >= 2 && checks.iter().all(|c| c["ok"] == true), "{out}");
+    // Where there is only a software Vulkan, `auto` takes the CPU.
+    let software = out["adapters"]
+        .as_array()
+        .expect("adapters")
+        .iter()
+        .all(|a| a["summary"].as_str().is_some_and(|s| s.contains("software")));
+    assert!(!software || out["auto"]["backend"] == "cpu", "{out}");
+}

@@ -1,0 +1,78 @@
+//! Every shader file parses and validates with its plain accessors, without an adapter, and binds
+//! what it should: inputs read-only from 0, then the output, then the partial sums.
+
+use compute::backend::gpu::shaders::{ALL, SHARED};
+use compute::cell::wgsl::import::Shader;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+fn parse(code: &str) -> naga::Module {
+    let module = naga::front::wgsl::parse_str(code).unwrap_or_else(|e| panic!("{}", e.emit_to_string(code)));
+    let checked = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    if let Err(e) = checked {
+        panic!("{}", e.emit_to_string(code));
+    }
+    module
+}
+
+/// (binding, name, whether it is written)
+fn bindings(module: &naga::Module) -> Vec<(u32, String, bool)> {
+    let mut all: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, v)| {
+            let b = v.binding?;
+            assert_eq!(b.group, 0);
+            let naga::AddressSpace::Storage { access } = v.space else { panic!("{:?} is no storage", v.name) };
+            Some((b.binding, v.name.clone()?, access.contains(naga::StorageAccess::STORE)))
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_shader_stands_alone() {
+    for (name, text) in ALL {
+        let code = Shader::new(name, text, SHARED).expect("imports exist").finish();
+        let module = parse(&code);
+        let mut entries: Vec<String> = module.entry_points.iter().map(|e| e.name.clone()).collect();
+        entries.sort();
+        let found = bindings(&module);
+        let inputs = if *name == "reduce.wgsl" { 1 } else { 2 };
+        let names: Vec<(u32, &str, bool)> = found.iter().map(|(b, n, w)| (*b, n.as_str(), *w)).collect();
+        let mut expected: Vec<(u32, &str, bool)> = [(0, "in0", false), (1, "in1", false)][..inputs].to_vec();
+        expected.extend([(inputs as u32, "out", true), (inputs as u32 + 1, "parts", false)]);
+        assert_eq!(names, expected, "{name}");
+        assert!(entries.contains(&"combine".to_string()), "{name}: {entries:?}");
+        assert!(text.starts_with("// "), "{name} needs a header");
+        for e in &module.entry_points {
+            let size = e.workgroup_size.iter().product::<u32>();
+            assert!((1..=256).contains(&size), "{name} {}: {size} invocations", e.name);
+        }
+    }
+}
+
+/// What one workgroup may hold by default.
+#[test]
+fn workgroup_memory_fits_webgpu() {
+    for (name, text) in ALL {
+        let module = parse(&Shader::new(name, text, SHARED).expect("imports exist").finish());
+        let mut layouter = naga::proc::Layouter::default();
+        layouter.update(module.to_ctx()).expect("layouts");
+        let used: u32 = module
+            .global_variables
+            .iter()
+            .filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup)
+            .map(|(_, v)| layouter[v.ty].size)
+            .sum();
+        assert!(used <= 16_384, "{name}: {used} bytes");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let shader = || Shader::new("matmul.wgsl", ALL[0].1, SHARED).expect("imports exist");
+    assert!(shader().set("NONSENSE", 1).is_err_and(|e| e.to_string().contains("NONSENSE")));
+    assert!(shader().replace("nonsense", "").is_err_and(|e| e.to_string().contains("nonsense")));
+    assert!(Shader::new("x", "#import \"shared/none.wgsl\"", SHARED).is_err_and(|e| e.to_string().contains("none")));
+}
