@@ -168,7 +168,8 @@ impl Whole {
         let work = (1 << 21) / k.max(1);
         let wide = n > m;
         let (rows, columns) = if wide {
-            (m, (work / m).clamp(64, (TILE / m).max(64)).min(n))
+            // Not a power of two: the rows of a tile would fall into the same cache lines.
+            (m, ((work / m).clamp(64, (TILE / m).max(64)) - 16).min(n))
         } else {
             ((work / n).clamp(16, m.max(16)).min(m), n)
         };

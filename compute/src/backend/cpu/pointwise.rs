@@ -75,7 +75,8 @@ fn compose(plan: &Plan, id: NodeId, find: Find, nodes: &mut Vec<NodeId>, fresh: 
                 nodes.push(input);
                 nodes.len() - 1
             });
-            if !stored && !(own_elements(&cell, Some(k), &node.ty.shape) && g.ty(input).numel() == node.ty.numel()) {
+            let own = own_elements(&cell, Some(k), &node.ty.shape) && g.ty(input).numel() == node.ty.numel();
+            if !stored && !own {
                 return None;
             }
             put.push(Put::Input(at));
