@@ -152,11 +152,7 @@ impl Product {
             code: shader.clone().replace("put", put)?.bindings(&text).finish(),
             entry,
             groups,
-            bound: all
-                .iter()
-                .filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x)))
-                .copied()
-                .collect(),
+            bound: all.iter().filter(|b| !is_output(b)).copied().collect(),
             scratch_bytes,
             turns: s.turns,
             checked,
@@ -334,7 +330,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
         shader = shader.edit("= value;", "= bias(n) + value;")?.add(&text);
-        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+        bias = buffers[2];
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
@@ -426,7 +422,7 @@ pub(super) fn conv2d(plan: &Plan, kernel: &Kernel, op: &Conv2d, class: Class) ->
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
         shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.add(&text);
         let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
-        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+        bias = buffers[2];
     }
     p.finish(&a, shader, &[], bias, class)
 }
