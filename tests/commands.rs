@@ -171,6 +171,8 @@ fn a_run_from_training_to_prediction() {
         "data.set=blood-cells",
         "--set",
         "data.limit=64",
+        "--set",
+        "model.layers=[\"conv1: conv 32 kernel 3\", \"flatten\", \"fc1: linear classes\"]",
         "--init",
         &path("w.safetensors"),
         "--out",

@@ -5,6 +5,7 @@
 //! training step and an evaluation read the same weights. A program is a plan made ready; running
 //! it replays prebuilt work and allocates nothing.
 
+mod cells;
 pub mod cpu;
 pub mod gpu;
 mod host;

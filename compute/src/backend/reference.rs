@@ -1,7 +1,8 @@
 //! The reference backend: every kernel is its definition, in f64, and states stay f64 from step
 //! to step. Slow and plain; all other backends are compared with it.
 
-use super::host::{Cells, Host, Number, Place, Step};
+use super::cells::Cells;
+use super::host::{Host, Number, Place, Step};
 use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::NodeId;
 use crate::plan::{Kernel, Plan};

@@ -7,9 +7,10 @@ use rayon::prelude::*;
 
 use super::blas::Strides;
 use super::matmul::combine;
-use super::micro::{self, Lanes};
+use super::micro;
 use super::shared::Shared;
 use super::source::{Band, Conv, Find, Grid, Source, numbers};
+use super::vector::Lanes;
 use super::window::{Rows, Window};
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::{Scratch, Workers};

@@ -12,10 +12,11 @@
 use rayon::prelude::*;
 
 use super::blas::{Strides, product};
-use super::micro::{self, Lanes};
+use super::micro;
 use super::operand::Operand;
 use super::shared::Shared;
 use super::source::{Band, Find, Grid, Source, numbers};
+use super::vector::Lanes;
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::Workers;
 use crate::graph::NodeId;
@@ -27,6 +28,9 @@ const TILE: usize = 1 << 16;
 
 /// Most tasks that keep a partial result each.
 const PARTS: usize = 32;
+
+/// A product of at most this depth is not packed.
+const SHALLOW: usize = 64;
 
 /// Longest chain of additions.
 const CHAIN: usize = 1024;
@@ -128,7 +132,12 @@ impl Whole {
             let depth = (ks.1 - k).min(CHAIN);
             let (a, b) =
                 (Strides { at: left.at + k * left.cs, ..left }, Strides { at: right.at + k * right.rs, ..right });
-            product((m, n, depth), c, to, true, x, a, y, b);
+            // What is shallow is not worth packing.
+            if self.size.2 <= SHALLOW && b.cs == 1 {
+                micro::panel((m, n, depth), c, to, true, x, a, y, b);
+            } else {
+                product((m, n, depth), c, to, true, x, a, y, b);
+            }
             k += depth;
         }
         Ok(())
@@ -159,7 +168,8 @@ impl Whole {
         let work = (1 << 21) / k.max(1);
         let wide = n > m;
         let (rows, columns) = if wide {
-            (m, (work / m).clamp(64, n.max(64)).min(n))
+            // Not a power of two: the rows of a tile would fall into the same cache lines.
+            (m, ((work / m).clamp(64, (TILE / m).max(64)) - 16).min(n))
         } else {
             ((work / n).clamp(16, m.max(16)).min(m), n)
         };

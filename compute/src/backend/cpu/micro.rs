@@ -6,65 +6,12 @@
 //! dots    lanes[i, j] += a[i, ..] . b[j, ..]      rows of a and b contiguous; eight partial sums each
 //! ```
 //!
-//! Compiled for AVX2 with FMA and for every machine; the choice is made once per call.
+//! Blocks are four rows by two vectors: eight accumulators keep both multipliers busy, and a third
+//! vector would not leave a register for the operands. Compiled for AVX2 with FMA and for every
+//! machine; the choice is made once per call.
 
 use super::blas::Strides;
-
-/// One vector.
-pub type Lanes = [f32; 8];
-
-const WIDE: usize = 8;
-
-/// Eight numbers in a form that the machine multiplies at once.
-trait Vector: Copy {
-    fn zero() -> Self;
-    fn splat(x: f32) -> Self;
-    /// `a * b + self`
-    fn fused(self, a: Self, b: Self) -> Self;
-    /// # Safety
-    /// Eight elements from `p` on exist.
-    unsafe fn load(p: *const f32) -> Self;
-    /// # Safety
-    /// Eight elements from `p` on exist.
-    unsafe fn store(self, p: *mut f32);
-    /// `a * b + c` of single numbers, rounded as [`Vector::fused`] rounds.
-    fn one(a: f32, b: f32, c: f32) -> f32;
-}
-
-impl Vector for Lanes {
-    #[inline(always)]
-    fn zero() -> Lanes {
-        [0.0; WIDE]
-    }
-
-    #[inline(always)]
-    fn splat(x: f32) -> Lanes {
-        [x; WIDE]
-    }
-
-    #[inline(always)]
-    fn fused(self, a: Lanes, b: Lanes) -> Lanes {
-        std::array::from_fn(|k| Self::one(a[k], b[k], self[k]))
-    }
-
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> Lanes {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Lanes>().read_unaligned() }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, p: *mut f32) {
-        // SAFETY: the caller's promise.
-        unsafe { p.cast::<Lanes>().write_unaligned(self) }
-    }
-
-    #[inline(always)]
-    fn one(a: f32, b: f32, c: f32) -> f32 {
-        // Where multiply and add are one instruction on every machine.
-        if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
-    }
-}
+use super::vector::{Lanes, Vector, WIDE};
 
 /// Places of the three matrices of a panel, as pointers to their first elements.
 #[derive(Clone, Copy)]
@@ -148,9 +95,9 @@ unsafe fn panel_body<V: Vector>(m: usize, n: usize, p: Panel) {
         // SAFETY: column j exists, and the columns after it that the strip takes.
         unsafe {
             let q = Panel { c: p.c.add(j), b: p.b.add(j), ..p };
-            if n - j >= 3 * WIDE {
-                panel_strip::<V, 3>(m, q);
-                j += 3 * WIDE;
+            if n - j >= 2 * WIDE {
+                panel_strip::<V, 2>(m, q);
+                j += 2 * WIDE;
             } else if n - j >= WIDE {
                 panel_strip::<V, 1>(m, q);
                 j += WIDE;
@@ -226,24 +173,20 @@ unsafe fn dots_block<V: Vector, const M: usize, const N: usize>(d: Dots) {
 #[inline(always)]
 unsafe fn dots_body<V: Vector>(m: usize, n: usize, d: Dots) {
     for i in (0..m).step_by(4) {
-        for j in (0..n).step_by(3) {
+        for j in (0..n).step_by(2) {
             // SAFETY: rows i and j exist, and those after them that the block takes.
             unsafe {
                 let q =
                     Dots { lanes: d.lanes.add(i * d.columns + j), a: d.a.add(i * d.a_rs), b: d.b.add(j * d.b_rs), ..d };
                 match (m - i, n - j) {
                     (1, 1) => dots_block::<V, 1, 1>(q),
-                    (1, 2) => dots_block::<V, 1, 2>(q),
-                    (1, _) => dots_block::<V, 1, 3>(q),
+                    (1, _) => dots_block::<V, 1, 2>(q),
                     (2, 1) => dots_block::<V, 2, 1>(q),
-                    (2, 2) => dots_block::<V, 2, 2>(q),
-                    (2, _) => dots_block::<V, 2, 3>(q),
+                    (2, _) => dots_block::<V, 2, 2>(q),
                     (3, 1) => dots_block::<V, 3, 1>(q),
-                    (3, 2) => dots_block::<V, 3, 2>(q),
-                    (3, _) => dots_block::<V, 3, 3>(q),
+                    (3, _) => dots_block::<V, 3, 2>(q),
                     (_, 1) => dots_block::<V, 4, 1>(q),
-                    (_, 2) => dots_block::<V, 4, 2>(q),
-                    _ => dots_block::<V, 4, 3>(q),
+                    _ => dots_block::<V, 4, 2>(q),
                 }
             }
         }
@@ -252,47 +195,8 @@ unsafe fn dots_body<V: Vector>(m: usize, n: usize, d: Dots) {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use std::arch::x86_64::*;
-
-    use super::{Dots, Panel, Vector, dots_body, panel_body};
-
-    /// A register. Only used below functions that have the features.
-    #[derive(Clone, Copy)]
-    struct Register(__m256);
-
-    // SAFETY of all blocks here: AVX2 and FMA are there, because `panel` and `dots` below, which
-    // everything is inlined into, are only called where they are.
-    impl Vector for Register {
-        #[inline(always)]
-        fn zero() -> Register {
-            Register(unsafe { _mm256_setzero_ps() })
-        }
-
-        #[inline(always)]
-        fn splat(x: f32) -> Register {
-            Register(unsafe { _mm256_set1_ps(x) })
-        }
-
-        #[inline(always)]
-        fn fused(self, a: Register, b: Register) -> Register {
-            Register(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
-        }
-
-        #[inline(always)]
-        unsafe fn load(p: *const f32) -> Register {
-            Register(unsafe { _mm256_loadu_ps(p) })
-        }
-
-        #[inline(always)]
-        unsafe fn store(self, p: *mut f32) {
-            unsafe { _mm256_storeu_ps(p, self.0) }
-        }
-
-        #[inline(always)]
-        fn one(a: f32, b: f32, c: f32) -> f32 {
-            unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
-        }
-    }
+    use super::super::vector::Register;
+    use super::{Dots, Panel, dots_body, panel_body};
 
     /// # Safety
     /// The machine has AVX2 and FMA, and as for `panel_body`.

@@ -7,15 +7,18 @@ mod conv;
 mod matmul;
 mod micro;
 mod operand;
+mod pointwise;
 mod shared;
 mod source;
 #[cfg(test)]
 mod tests;
+mod vector;
 mod window;
 
 use std::sync::Arc;
 
-use super::host::{Cells, Host, Number, Place, Step};
+use super::cells::Cells;
+use super::host::{Host, Number, Place, Step};
 use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::NodeId;
 use crate::ops::Lowering;

@@ -2,7 +2,8 @@
 //! memory first.
 
 use super::source::{Find, numbers};
-use crate::backend::host::{Buffer, Fused, Place};
+use crate::backend::cells::Fused;
+use crate::backend::host::{Buffer, Place};
 use crate::cell::vm::Workers;
 use crate::graph::NodeId;
 use crate::plan::Plan;

@@ -177,14 +177,10 @@ pub(super) fn best_variable(lins: &Lins, cell: &Cell) -> Option<(Var, i64)> {
     best(lins, cell).1
 }
 
-/// What the lanes of the whole program run over: the last group of axes (given with its length), flat positions, or
-/// nothing, when every element is a reduction of its own.
+/// What the lanes of the whole program run over: the last group of axes (given with its length),
+/// flat positions, or nothing, when every element is a reduction of its own.
 pub(super) fn lanes(lins: &Lins, cell: &Cell, last: Option<(usize, usize)>, elements: usize) -> Option<Over> {
-    let whole = |c: &Cell| match c {
-        Cell::Reduce(..) => scalar_cost(lins, c),
-        _ => Estimate { lins, over: None, lanes: 1.0 }.cell(c),
-    };
-    let mut options = vec![(element_cost(lins, cell, &whole), None)];
+    let mut options = vec![(element_cost(lins, cell), None)];
     if let Some((k, length)) = last {
         let lanes = (length as f64).min(BLOCK as f64);
         let e = Estimate { lins, over: Some(Over::Axis(k)), lanes };
@@ -197,13 +193,14 @@ pub(super) fn lanes(lins: &Lins, cell: &Cell, last: Option<(usize, usize)>, elem
 }
 
 /// The time of one element by itself: its reductions vectorised each.
-fn element_cost(lins: &Lins, cell: &Cell, whole: &dyn Fn(&Cell) -> f64) -> f64 {
-    20.0 + match cell {
-        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => element_cost(lins, a, whole) + element_cost(lins, b, whole),
-        Cell::Un(_, a) => STEP + element_cost(lins, a, whole),
-        Cell::If(_, a, b) => element_cost(lins, a, whole) + element_cost(lins, b, whole),
-        other => whole(other),
-    }
+fn element_cost(lins: &Lins, cell: &Cell) -> f64 {
+    let inner = match cell {
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) | Cell::If(_, a, b) => element_cost(lins, a) + element_cost(lins, b),
+        Cell::Un(_, a) => STEP + element_cost(lins, a),
+        Cell::Reduce(..) => scalar_cost(lins, cell),
+        _ => Estimate { lins, over: None, lanes: 1.0 }.cell(cell),
+    };
+    20.0 + inner
 }
 
 /// Every linear form whose value the program uses as it stands: flat offsets where the load is

@@ -13,12 +13,15 @@ mod compile;
 mod control;
 mod cost;
 mod float;
+mod flow;
 mod index;
 mod instr;
+mod lanes;
 mod lin;
 mod nest;
 mod run;
 mod simd;
+mod step;
 #[cfg(test)]
 mod tests;
 
