@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::cell::{Cmp, cmp_idx, exp, load, local, max, max_over, num, rand_bits, sum, var, when, within};
-use crate::tensor::TensorType;
 use crate::ops::PAGES;
+use crate::tensor::TensorType;
 
 fn validate(code: &str) {
     let module = naga::front::wgsl::parse_str(code).unwrap_or_else(|e| panic!("{}\n{code}", e.emit_to_string(code)));
