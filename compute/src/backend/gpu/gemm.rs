@@ -6,13 +6,13 @@
 //! workgroup-tiled `gemm_tiled`, or small register tiles when a side is narrow. Sums longer than
 //! [`SPAN`], and products with too few tiles to fill a device, are split along k.
 
+pub(super) mod conv2d;
+
 use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read, fold_groups, function};
 use crate::cell::{Idx, at, ax, load};
-use crate::graph::NodeId;
-use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
 use crate::ops::elementwise::broadcast_index;
 use crate::ops::matmul::Matmul;
 use crate::plan::{BufferId, Kernel, Plan};
@@ -116,7 +116,7 @@ impl Product {
             .set("SPAN", s.span)?
             .set("TM4", s.blocks[0])?
             .set("TN4", s.blocks[1])?
-            .add(&a.functions());
+            .append(&a.functions());
         let tiles = |m: usize, n: usize| self.m.div_ceil(m) * self.n.div_ceil(n) * self.batch * s.splits;
         let (entry, count) = if s.tiled {
             (format!("{}_tiled", self.entry), tiles(64, 64))

@@ -179,9 +179,9 @@ pub fn label(plan: &Plan, kernel: &Kernel) -> String {
 pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
     match &kernel.lowering {
         Lowering::Matmul(op) => gemm::matmul(plan, kernel, op, class),
-        Lowering::Conv2d(op) => gemm::conv2d(plan, kernel, op, class),
-        Lowering::Conv2dBackwardX(op) => gemm::backward_x(plan, kernel, op, class),
-        Lowering::Conv2dBackwardW(op) => gemm::backward_w(plan, kernel, op, class),
+        Lowering::Conv2d(op) => gemm::conv2d::forward(plan, kernel, op, class),
+        Lowering::Conv2dBackwardX(op) => gemm::conv2d::backward_x(plan, kernel, op, class),
+        Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
         Lowering::Cells | Lowering::View => match long_reduce::dispatches(plan, kernel)? {
             Some(found) => Ok(found),
             None => naive(plan, kernel),

@@ -86,8 +86,8 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
             "total * SCALE",
             &if w.divisor == 1.0 { "total".into() } else { format!("total / {:?}f", w.divisor as f32) },
         )?
-        .add(&term.text)
-        .add(&a.functions());
+        .append(&term.text)
+        .append(&a.functions());
     let name = label(plan, kernel);
     let stage = |writes: bool| a.bindings(Some(writes), &[]);
     let (text, bound) = stage(true)?;

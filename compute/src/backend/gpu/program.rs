@@ -1,6 +1,7 @@
 //! A plan made ready: buffers, pipelines and bind groups, and the encoding of one step.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::device::{Device, Pipeline};
@@ -118,10 +119,10 @@ fn build(
     let mut steps = vec![];
     for d in dispatches {
         let key = (d.code.as_str(), d.entry.as_str());
-        if !known.contains_key(&key) {
-            known.insert(key, gpu.device.pipeline(d)?);
-        }
-        let made = &known[&key];
+        let made = match known.entry(key) {
+            Entry::Occupied(e) => e.into_mut(),
+            Entry::Vacant(e) => e.insert(gpu.device.pipeline(d)?),
+        };
         let missing = || BackendError::Kernel {
             kernel: d.label.clone(),
             message: "it names a buffer that the plan lacks".into(),

@@ -11,8 +11,9 @@ use crate::backend::{BackendError, BackendResult};
 
 /// Smallest staging buffer, so that scalars share sizes.
 const LEAST: usize = 1024;
-/// Buffers of a size in flight before the host waits for the device.
-const AHEAD: usize = 4;
+/// Buffers up to this size are made in pairs, so that the host fills one while the device reads the
+/// other; with larger ones the host waits. Made at once, so that no later step makes one.
+const PAIRED: usize = 4 << 20;
 
 const READY: u8 = 0;
 const BUSY: u8 = 1;
@@ -75,11 +76,14 @@ impl Upload {
             }
             let held = |k: usize| self.pending.iter().any(|(p, ..)| *p == k);
             let flying = (0..self.slots.len()).filter(|&k| fits(&self.slots[k]) && !held(k)).count();
+            let ahead = if size <= PAIRED { 2 } else { 1 };
             // A browser cannot wait here; its ring grows to what it needs.
-            if flying < AHEAD || cfg!(target_arch = "wasm32") {
-                let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
-                let buffer = device.buffer("upload", size, usage)?;
-                self.slots.push(Slot { buffer, state: Arc::new(AtomicU8::new(READY)) });
+            if flying < ahead || cfg!(target_arch = "wasm32") {
+                for _ in 0..ahead {
+                    let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+                    let buffer = device.buffer("upload", size, usage)?;
+                    self.slots.push(Slot { buffer, state: Arc::new(AtomicU8::new(READY)) });
+                }
                 return Ok(self.slots.len() - 1);
             }
             device.pump(true)?;

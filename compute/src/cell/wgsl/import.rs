@@ -150,7 +150,7 @@ impl Shader {
     }
 
     /// Adds a text at the end.
-    pub fn add(mut self, text: &str) -> Shader {
+    pub fn append(mut self, text: &str) -> Shader {
         self.text.push('\n');
         self.text += text;
         self

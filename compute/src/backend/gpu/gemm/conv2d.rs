@@ -1,0 +1,145 @@
+//! The three convolutions as products: sizes, accessors, bias.
+
+use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
+use super::super::shaders;
+use super::{Product, accessor, any_computed};
+use crate::cell::wgsl::Read;
+use crate::cell::wgsl::import::Shader;
+use crate::cell::{Idx, ax};
+use crate::graph::NodeId;
+use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
+use crate::plan::{Kernel, Plan};
+
+/// The sizes of a convolution in the shaders' names.
+fn sizes(shader: Shader, g: Geometry, x: &[usize], w: &[usize], y: &[usize]) -> Result<Shader, LowerError> {
+    let values: [(&str, usize); 15] = [
+        ("GROUPS", g.groups),
+        ("IMAGES", x[0]),
+        ("CI", w[1]),
+        ("CO", w[0] / g.groups),
+        ("H", x[2]),
+        ("W", x[3]),
+        ("KH", w[2]),
+        ("KW", w[3]),
+        ("OH", y[2]),
+        ("OW", y[3]),
+        ("STRIDE_H", g.stride[0]),
+        ("STRIDE_W", g.stride[1]),
+        ("PADDING_H", g.padding[0]),
+        ("PADDING_W", g.padding[1]),
+        ("DILATION_H", g.dilation[0]),
+    ];
+    let mut shader = shader.set("DILATION_W", g.dilation[1])?;
+    for (name, value) in values {
+        shader = shader.set(name, value)?;
+    }
+    Ok(shader)
+}
+
+/// Replaces a four-axis accessor by one of this operand.
+fn operand(shader: Shader, name: &str, read: &Read) -> Result<Shader, LowerError> {
+    let index = (0..4).map(Idx::Axis).collect();
+    Ok(shader.replace(name, &accessor(name, index, &read.shape, read)?)?)
+}
+
+fn computed(plan: &Plan, inputs: &[NodeId], [a, b]: [usize; 2]) -> [bool; 2] {
+    [!plan.stored(inputs[a]), !plan.stored(inputs[b])]
+}
+
+pub(in super::super) fn forward(
+    plan: &Plan,
+    kernel: &Kernel,
+    op: &Conv2d,
+    class: Class,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let mut p = Product {
+        file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
+        entry: "forward",
+        batch: op.geometry.groups,
+        m: w[0] / op.geometry.groups,
+        n: x[0] * y[2] * y[3],
+        k: w[1] * w[2] * w[3],
+        computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
+    };
+    let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
+    let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
+    shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
+    let mut bias = None;
+    if op.bias {
+        let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
+        shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
+        let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
+        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+    }
+    p.finish(&a, shader, &[], bias, class)
+}
+
+pub(in super::super) fn backward_x(
+    plan: &Plan,
+    kernel: &Kernel,
+    op: &Conv2dBackwardX,
+    class: Class,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let mut p = Product {
+        file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
+        entry: "backward_x",
+        batch: op.geometry.groups,
+        m: w[1],
+        n: dx[0] * dx[2] * dx[3],
+        k: w[0] / op.geometry.groups * w[2] * w[3],
+        computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
+    };
+    let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
+    let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
+    let shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
+    p.finish(&a, shader, &[], None, class)
+}
+
+pub(in super::super) fn backward_w(
+    plan: &Plan,
+    kernel: &Kernel,
+    op: &Conv2dBackwardW,
+    class: Class,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel);
+    let out = kernel.outputs[0];
+    let inputs = plan.graph.node(out).inputs.clone();
+    let [x, dy, dw] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let with_bias = kernel.outputs.len() > 1;
+    let mut p = Product {
+        file: ("conv2d_backward_w.wgsl", shaders::CONV2D_BACKWARD_W),
+        entry: "backward_w",
+        batch: op.geometry.groups,
+        m: dw[0] / op.geometry.groups,
+        n: dw[1] * dw[2] * dw[3] + usize::from(with_bias),
+        k: dy[0] * dy[2] * dy[3],
+        computed: computed(plan, &inputs, [1, 0]),
+        turns: 0,
+        vectors: false,
+    };
+    let reads = a.inputs(out)?;
+    p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
+    let shader = sizes(p.start()?, op.geometry, &x, &dw, &dy)?;
+    let mut shader = operand(operand(shader, "load_x", &reads[0])?, "load_dy", &reads[1])?;
+    if with_bias {
+        shader = shader.set("BIAS", 1)?.edit(
+            "TAPS + n] = value;\n    }",
+            "TAPS + n] = value;\n    } else {\n        out2[group * CO + m] = value;\n    }",
+        )?;
+    }
+    p.finish(&a, shader, &[], None, class)
+}
