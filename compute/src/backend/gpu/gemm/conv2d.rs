@@ -76,7 +76,7 @@ pub(in super::super) fn forward(
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
         shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
         let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
-        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+        bias = buffers[2];
     }
     p.finish(&a, shader, &[], bias, class)
 }
