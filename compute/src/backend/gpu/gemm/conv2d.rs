@@ -2,7 +2,7 @@
 
 use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
 use super::super::shaders;
-use super::{Product, accessor, any_computed};
+use super::{Product, accessor};
 use crate::cell::wgsl::Read;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::{Idx, ax};
