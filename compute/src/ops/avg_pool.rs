@@ -10,9 +10,9 @@
 //! `floor(h H / out) .. ceil((h + 1) H / out)`, as in PyTorch. Both are linear, so their gradients
 //! are each other; the backward sum runs only over regions that cover the pixel.
 
-use super::pool::{Window, image, sample_windows};
+use super::pool::{Window, image, over_window, sample_windows};
 use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance};
-use crate::cell::{Cell, Idx, at, ax, int, load, num, sum, var};
+use crate::cell::{Cell, Idx, Red, at, ax, int, load, num, sum, var};
 use crate::graph::{Graph, NodeId, TensorType};
 
 /// What each output element averages.
@@ -68,11 +68,26 @@ impl Region {
         }
     }
 
+    /// The windows that the regions are: adaptive ones too, where the output divides the input.
+    fn window(&self, size: [usize; 2]) -> Option<Window> {
+        match *self {
+            Region::Window { window, .. } => Some(window),
+            Region::Adaptive { out: [h, w] } if size[0].is_multiple_of(h) && size[1].is_multiple_of(w) => {
+                let kernel = [size[0] / h, size[1] / w];
+                Some(Window { kernel, stride: kernel, padding: [0, 0] })
+            }
+            Region::Adaptive { .. } => None,
+        }
+    }
+
     /// The number of elements that the region at (h, w) divides by.
     fn count(&self, h: Idx, w: Idx, size: [usize; 2]) -> Cell {
         if let Region::Window { window, count_include_pad } = self
             && (*count_include_pad || window.padding == [0, 0])
         {
+            return num((window.kernel[0] * window.kernel[1]) as f64);
+        }
+        if let (Region::Adaptive { .. }, Some(window)) = (self, self.window(size)) {
             return num((window.kernel[0] * window.kernel[1]) as f64);
         }
         let (top, bottom) = self.range(0, h, size[0]);
@@ -117,6 +132,10 @@ impl Op for AvgPool {
 
     fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
         let size = [inputs[0].shape[2], inputs[0].shape[3]];
+        if let Some(window) = self.region.window(size) {
+            let total = over_window(&window, &size, Red::Sum, ["i", "j"], |r, s| load(0, [ax(0), ax(1), r, s]));
+            return total / self.region.count(ax(2), ax(3), size);
+        }
         let (r, s) = (var("r"), var("s"));
         let (top, bottom) = self.region.range(0, ax(2), size[0]);
         let (left, right) = self.region.range(1, ax(3), size[1]);
@@ -167,7 +186,7 @@ impl Op for AvgPoolBackward {
     fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
         let outputs = [inputs[0].shape[2], inputs[0].shape[3]];
         let term = |h: Idx, w: Idx| load(0, [ax(0), ax(1), h.clone(), w.clone()]) / self.region.count(h, w, self.size);
-        if let Region::Window { window, .. } = &self.region {
+        if let Some(window) = self.region.window(self.size) {
             return window.over_covering(outputs, term);
         }
         let (h, w) = (var("h"), var("w"));

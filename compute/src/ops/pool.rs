@@ -13,8 +13,7 @@
 
 use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance};
 use crate::cell::{
-    Cell, Cmp, Idx, Red, at, ax, bind, cmp, cmp_idx, int, load, load_idx, local, max_over, min_over, num, sum, var,
-    when,
+    Cell, Cmp, Idx, Red, at, ax, bind, cmp, cmp_idx, int, load, load_idx, local, num, sum, var, when, within,
 };
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::tensor::DType;
@@ -123,27 +122,31 @@ fn infer_window(op: &str, window: &Window, inputs: &[&TensorType]) -> OpResult<V
     Ok(vec![b, c, oh, ow])
 }
 
-/// A reduction of the window over output position (2, 3); `body` gets row and column.
-fn over_window(
+/// A reduction over the window of output position (2, 3); `body` gets row and column. Places in
+/// the padding count as the reduction's identity. The tap is the variable, as in a convolution,
+/// so that all elements turn equally often.
+pub(super) fn over_window(
     window: &Window,
     size: &[usize],
     red: Red,
     names: [&'static str; 2],
     body: impl Fn(Idx, Idx) -> Cell,
 ) -> Cell {
-    let (r, s) = (var(names[0]), var(names[1]));
-    let (top, bottom) = window.range(0, ax(2), size[0]);
-    let (left, right) = window.range(1, ax(3), size[1]);
-    let inner = body(r.into(), s.into());
-    match red {
-        Red::Max => max_over(r, top, bottom, max_over(s, left, right, inner)),
-        Red::Min => min_over(r, top, bottom, min_over(s, left, right, inner)),
-        Red::Sum => sum(r, top, bottom, sum(s, left, right, inner)),
+    let (i, j) = (var(names[0]), var(names[1]));
+    let place = |k: usize, tap: Idx| ax(k + 2) * at(window.stride[k]) + tap - at(window.padding[k]);
+    let (row, col) = (place(0, i.into()), place(1, j.into()));
+    let mut inner = body(row.clone(), col.clone());
+    for (k, place) in [(0, row), (1, col)] {
+        if window.padding[k] > 0 {
+            inner = when(within(&place, 0, size[k] as i64), inner, num(red.identity()));
+        }
     }
+    let over = |v, k: usize, body: Cell| Cell::Reduce(red, v, at(0), at(window.kernel[k]), body.into());
+    over(i, 0, over(j, 1, inner))
 }
 
 fn largest(window: &Window, size: &[usize]) -> Cell {
-    over_window(window, size, Red::Max, ["r", "s"], |r, s| load(0, [ax(0), ax(1), r, s]))
+    over_window(window, size, Red::Max, ["i", "j"], |r, s| load(0, [ax(0), ax(1), r, s]))
 }
 
 impl Op for MaxPool {

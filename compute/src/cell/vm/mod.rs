@@ -193,7 +193,8 @@ impl Program {
         use rayon::prelude::*;
         // Cheap programs get long pieces; the cut depends on the program alone.
         let piece = (4 * PIECE) as f64 / self.terms.max(1.0).sqrt();
-        let piece = (piece as usize).clamp(64, 4 * PIECE).next_multiple_of(64);
+        // At least a dozen pieces, or the last one leaves cores idle.
+        let piece = (piece as usize).min(self.len / 12).clamp(64, 4 * PIECE).next_multiple_of(64);
         let work = |(k, part): (usize, &mut [T])| {
             workers.with(|s| match own {
                 None => self.run(inputs, k * piece, part, s),
