@@ -10,8 +10,20 @@ use tests::networks;
 const LAYERS: &str =
     "[\"conv 4 kernel 3 padding 1\", \"batch-norm\", \"relu\", \"max-pool 2\", \"flatten\", \"linear 5\"]";
 
+/// The heap is the process's, so the steps run in a process of their own, beside no other test.
 #[test]
 fn a_thousand_steps_leave_memory_flat() {
+    let out = std::process::Command::new(std::env::current_exe().expect("a path"))
+        .args(["--exact", "steady::steps_alone", "--ignored", "--test-threads", "1"])
+        .output()
+        .expect("started");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+#[ignore = "not a test by itself: `a_thousand_steps_leave_memory_flat` runs it alone"]
+fn steps_alone() {
     for (name, backend) in backends::both() {
         let recipe = networks::recipe(LAYERS, 8, "");
         let session = Session::new(backend(), Fusion::default());
@@ -34,7 +46,6 @@ fn a_thousand_steps_leave_memory_flat() {
         assert_eq!(before.objects, after.objects, "{name}: device objects");
         assert_eq!((before.now_bytes, before.peak_bytes), (after.now_bytes, after.peak_bytes), "{name}: device bytes");
         assert!(before.now_bytes > 0, "{name}: device bytes are counted");
-        // Other tests run beside this one only under another harness; ./check runs it alone.
         let growth = heap_after - heap_before;
         assert!(growth < 64 << 10, "{name}: the heap grew by {growth} bytes in 1,000 steps");
     }
