@@ -84,9 +84,11 @@ impl Product {
         let room = (class.max_buffer_bytes / bytes).max(1);
         // A block of a computed operand is a loop of 16 with the operand's own loops inside.
         let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
-        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(32, SPAN as u64) as usize } else { SPAN };
-        let splits = wanted.max(self.k.div_ceil(most / 32 * 32)).min(room).max(1);
-        let span = self.k.div_ceil(splits).next_multiple_of(32);
+        // gemm_tiled takes k in steps of 32.
+        let grain = if class.software { 4 } else { 32 };
+        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(4, SPAN as u64) as usize } else { SPAN };
+        let splits = wanted.max(self.k.div_ceil(most / grain * grain)).min(room).max(1);
+        let span = self.k.div_ceil(splits).next_multiple_of(grain);
         let turns = (span as u64 / 4).saturating_mul(each);
         Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span, turns }
     }
@@ -152,11 +154,7 @@ impl Product {
             code: shader.clone().replace("put", put)?.bindings(&text).finish(),
             entry,
             groups,
-            bound: all
-                .iter()
-                .filter(|b| !is_output(b) && bias.is_none_or(|x| b.place != Place::Buffer(x)))
-                .copied()
-                .collect(),
+            bound: all.iter().filter(|b| !is_output(b)).copied().collect(),
             scratch_bytes,
             turns: s.turns,
             checked,
@@ -334,7 +332,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
         shader = shader.edit("= value;", "= bias(n) + value;")?.append(&text);
-        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+        bias = buffers[2];
     }
     p.finish(&a, shader, &vectors, bias, class)
 }

@@ -2,7 +2,7 @@
 
 use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
 use super::super::shaders;
-use super::{Product, accessor, any_computed};
+use super::{Product, accessor};
 use crate::cell::wgsl::Read;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::{Idx, ax};
@@ -75,8 +75,7 @@ pub(in super::super) fn forward(
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
         shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
-        let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
-        bias = buffers[2].filter(|b| !buffers[..2].contains(&Some(*b)) && !any_computed(&p));
+        bias = plan.storage[inputs[2].index()];
     }
     p.finish(&a, shader, &[], bias, class)
 }
