@@ -249,7 +249,7 @@ fn computed_block(name: &str) -> String {
 }
 
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let shapes = [plan.graph.shape(inputs[0]).to_vec(), plan.graph.shape(inputs[1]).to_vec()];
