@@ -10,6 +10,8 @@ use crate::resume::chainrule;
 fn run(arguments: &[&str]) -> Output {
     std::process::Command::new(chainrule())
         .args(arguments)
+        // What a command writes by default goes to the folder it runs in.
+        .current_dir(std::env::temp_dir())
         .env("NO_COLOR", "1")
         .output()
         .unwrap_or_else(|e| panic!("{arguments:?}: {e}"))

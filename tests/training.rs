@@ -40,6 +40,9 @@ fn follows(trainer: &mut Trainer, golden: &Value, steps: usize, what: &str) {
 }
 
 /// The gradients at the first weights, to 2e-4 of PyTorch's in f64 (its own in f32 are 1.6e-4 off).
+/// The bias of the convolution sums up to 3.2 million terms of both signs that cancel almost
+/// wholly, so it is held to the sizes of its terms: 2e-5 of their sum (the logits behind it are sums
+/// of 1.6 million terms themselves).
 fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
     let grads = pollster::block_on(trainer.gradients()).unwrap_or_else(|e| panic!("{what}: {e}"));
     for (key, want) in golden["first_gradients"].as_object().expect("gradients") {
@@ -49,6 +52,13 @@ fn gradients_equal(trainer: &mut Trainer, golden: &Value, what: &str) {
             .map_or((key.as_str(), 1), |(n, s)| (n, s.trim_end_matches(']').parse().expect("a stride")));
         let (_, got) = grads.iter().find(|(n, _)| n == name).expect("a parameter");
         let got: Vec<f64> = got.to_f64().into_iter().step_by(stride).take(want.len()).collect();
+        if name == "conv1.bias" {
+            let sizes = golden["bias_sizes"].as_array().expect("sizes").iter().filter_map(Value::as_f64);
+            for ((got, want), size) in got.iter().zip(&want).zip(sizes) {
+                assert!((got - want).abs() < 2e-5 * size, "{what}: conv1.bias {got} for {want}, terms {size}");
+            }
+            continue;
+        }
         let error = difference(&got, &want);
         assert!(error < 2e-4, "{what}: the gradient of {key} differs by {error:.1e}");
     }

@@ -6,11 +6,12 @@
 //! Otherwise it is inlined when recomputing it is cheaper than a trip through memory
 //! (`reads x cost <= 4 (1 + consumers)`, in operations an element), or when its buffer would
 //! exceed the limit and its cost stays within [`Fusion::max_terms`]: so a small convolution whose
-//! result would be 411 MB is recomputed inside its consumers. A pure function of the graph.
+//! result would be 411 MB is recomputed inside its consumers. Operands of products and convolutions
+//! are inlined by choice only if elementwise. A pure function of the graph.
 
 use std::collections::BTreeMap;
 
-use crate::cell::cost::{Cost, cost};
+use crate::cell::cost::{Cost, cost, is_elementwise};
 use crate::graph::{Graph, Kind, Leaf, NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::tensor::DType;
@@ -141,8 +142,38 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
         let rescued = too_large && d.weight[k] <= fusion.max_terms;
         d.stored[k] = must[k] || !(cheap || rescued);
     }
+    keep_products_fast(g, fusion, &mut d);
     limit_reads(g, fusion, &mut d);
     d
+}
+
+/// Stores what products and convolutions would have to gather from elsewhere: their tiles are
+/// filled fast from elementwise chains, views, small products and convolutions, and from nothing
+/// else. What is too large to be stored stays.
+fn keep_products_fast(g: &Graph, fusion: &Fusion, d: &mut Decisions) {
+    for id in g.ids() {
+        let Some(op) = g.node(id).op() else { continue };
+        if !d.stored[id.index()] || matches!(op.lowering(), Lowering::Cells | Lowering::View) {
+            continue;
+        }
+        for inner in inlined_below(g, &d.stored, id) {
+            let node = g.node(inner);
+            let Some(op) = node.op() else { continue };
+            let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
+            let gathers = op.lowering() == Lowering::Cells && !is_elementwise(&op.cell(&types, &node.ty));
+            if gathers && node.ty.bytes() <= fusion.max_buffer_bytes {
+                store(g, d, inner);
+            }
+        }
+    }
+}
+
+/// Stores a node and the views of it.
+fn store(g: &Graph, d: &mut Decisions, id: NodeId) {
+    d.stored[id.index()] = true;
+    for view in g.ids() {
+        d.stored[view.index()] |= view_root(g, view) == id;
+    }
 }
 
 /// Nodes that need a buffer whatever the cost.
@@ -239,10 +270,7 @@ fn limit_reads(g: &Graph, fusion: &Fusion, d: &mut Decisions) {
                 .max()
                 .map(|(_, n)| n);
             let Some(widest) = widest else { break };
-            d.stored[widest.index()] = true;
-            for view in g.ids() {
-                d.stored[view.index()] |= view_root(g, view) == widest;
-            }
+            store(g, d, widest);
         }
     }
 }

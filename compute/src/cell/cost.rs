@@ -122,6 +122,31 @@ fn index(i: &Idx, times: f64, c: &mut Cost) {
     }
 }
 
+/// Whether the cell is elementwise: no reduction, and every read at the element's own place along
+/// each axis, or at a constant one (broadcasting).
+pub fn is_elementwise(cell: &Cell) -> bool {
+    let plain = |i: &Idx| matches!(i, Idx::Axis(_) | Idx::Const(_));
+    match cell {
+        Cell::Const(_) | Cell::Local(_) => true,
+        Cell::Int(i) => plain(i),
+        Cell::Load(_, ix) => ix.iter().all(plain),
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => is_elementwise(a) && is_elementwise(b),
+        Cell::Un(_, x) => is_elementwise(x),
+        Cell::If(c, a, b) => condition_is_elementwise(c) && is_elementwise(a) && is_elementwise(b),
+        Cell::Reduce(..) => false,
+    }
+}
+
+fn condition_is_elementwise(c: &Cond) -> bool {
+    match c {
+        Cond::Num(_, a, b) => is_elementwise(a) && is_elementwise(b),
+        Cond::Idx(..) => false,
+        Cond::Finite(x) => is_elementwise(x),
+        Cond::And(a, b) | Cond::Or(a, b) => condition_is_elementwise(a) && condition_is_elementwise(b),
+        Cond::Not(a) => condition_is_elementwise(a),
+    }
+}
+
 /// Whether every read of `input` is at the element's own index: such an op may write its result
 /// over that input.
 pub fn reads_only_own_element(cell: &Cell, input: usize) -> bool {

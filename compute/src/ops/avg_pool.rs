@@ -165,12 +165,15 @@ impl Op for AvgPoolBackward {
     }
 
     fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
-        let outputs = &inputs[0].shape[2..];
+        let outputs = [inputs[0].shape[2], inputs[0].shape[3]];
+        let term = |h: Idx, w: Idx| load(0, [ax(0), ax(1), h.clone(), w.clone()]) / self.region.count(h, w, self.size);
+        if let Region::Window { window, .. } = &self.region {
+            return window.over_covering(outputs, term);
+        }
         let (h, w) = (var("h"), var("w"));
         let (top, bottom) = self.region.covering(0, ax(2), self.size[0], outputs[0]);
         let (left, right) = self.region.covering(1, ax(3), self.size[1], outputs[1]);
-        let term = load(0, [ax(0), ax(1), h.into(), w.into()]) / self.region.count(h.into(), w.into(), self.size);
-        sum(h, top, bottom, sum(w, left, right, term))
+        sum(h, top, bottom, sum(w, left, right, term(h.into(), w.into())))
     }
 
     fn vjp(&self, g: &mut Graph, _: NodeId, d: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {

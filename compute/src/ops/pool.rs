@@ -81,6 +81,29 @@ impl Window {
         let last = shifted / at(self.stride[k]);
         (first.max(at(0)), (last + at(1)).min(at(outputs)))
     }
+
+    /// `sum of term(h, w)` over the windows (h, w) that cover the output element's own place, axes
+    /// 2 and 3. Windows that do not overlap need no sum: at most one covers a place.
+    pub fn over_covering(&self, outputs: [usize; 2], term: impl Fn(Idx, Idx) -> Cell) -> Cell {
+        if (0..2).any(|k| self.kernel[k] > self.stride[k]) {
+            let (h, w) = (var("h"), var("w"));
+            let (top, bottom) = self.covering(0, ax(2), outputs[0]);
+            let (left, right) = self.covering(1, ax(3), outputs[1]);
+            return sum(h, top, bottom, sum(w, left, right, term(h.into(), w.into())));
+        }
+        let shifted = |k: usize| ax(k + 2) + at(self.padding[k]);
+        let window = |k: usize| shifted(k) / at(self.stride[k]);
+        let tests = (0..2).map(|k| {
+            let exists = cmp_idx(Cmp::Lt, window(k), at(outputs[k]));
+            if self.kernel[k] == self.stride[k] {
+                return exists;
+            }
+            exists.and(cmp_idx(Cmp::Lt, shifted(k) % at(self.stride[k]), at(self.kernel[k])))
+        });
+        let covered = tests.reduce(|all, t| all.and(t));
+        let term = term(window(0), window(1));
+        covered.into_iter().fold(term, |term, test| when(test, term, num(0.0)))
+    }
 }
 
 /// Batch, channels, height, width.
@@ -236,14 +259,12 @@ impl Op for MaxPoolBackward {
     }
 
     fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {
-        let outputs = &inputs[0].shape[2..];
-        let (h, w) = (var("h"), var("w"));
-        let (top, bottom) = self.window.covering(0, ax(2), outputs[0]);
-        let (left, right) = self.window.covering(1, ax(3), outputs[1]);
-        let place = [ax(0), ax(1), h.into(), w.into()];
+        let outputs = [inputs[0].shape[2], inputs[0].shape[3]];
         let here = ax(2) * at(self.size[1]) + ax(3);
-        let term = when(cmp_idx(Cmp::Eq, load_idx(1, place.clone()), here), load(0, place), num(0.0));
-        sum(h, top, bottom, sum(w, left, right, term))
+        self.window.over_covering(outputs, |h, w| {
+            let place = [ax(0), ax(1), h, w];
+            when(cmp_idx(Cmp::Eq, load_idx(1, place.clone()), here.clone()), load(0, place), num(0.0))
+        })
     }
 
     fn vjp(&self, g: &mut Graph, node: NodeId, d: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {

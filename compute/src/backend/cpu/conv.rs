@@ -253,6 +253,8 @@ impl BackwardW {
         let mut chain = 0;
         let mut cols = local.take(groups * taps * len);
         let mut tile = local.take(most * channels * len);
+        let mut lost = local.take(channels);
+        lost.fill(0.0);
         // Units go band by band, so that neighbouring images share what a band needs.
         let mut unit = units.start;
         while unit < units.end {
@@ -272,7 +274,9 @@ impl BackwardW {
                     micro::dots((per, taps, band.len), lanes, dy, left, cols, right);
                 }
                 if self.bias.is_some() {
-                    db.iter_mut().zip(dy.chunks_exact(band.len)).for_each(|(b, line)| *b += sum(line));
+                    for (k, line) in dy.chunks_exact(band.len).enumerate() {
+                        add_exactly(&mut db[k], &mut lost[k], sum(line));
+                    }
                 }
             }
             unit += images;
@@ -283,10 +287,20 @@ impl BackwardW {
             }
         }
         micro::fold(lanes, dw);
+        db.iter_mut().zip(&lost).for_each(|(b, lost)| *b += lost);
+        local.give(lost);
         local.give(tile);
         local.give(cols);
         Ok(())
     }
+}
+
+/// Adds without losing low bits: a bias gradient sums millions of terms of both signs, and its
+/// chain of bands is long (Neumaier 1974).
+fn add_exactly(total: &mut f32, lost: &mut f32, x: f32) {
+    let t = *total + x;
+    *lost += if total.abs() >= x.abs() { (*total - t) + x } else { (x - t) + *total };
+    *total = t;
 }
 
 /// A sum in eight lanes.

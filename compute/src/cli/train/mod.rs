@@ -32,27 +32,27 @@ const SCALARS_EVERY: usize = 20;
 /// See the module's introduction.
 pub fn train(args: &TrainArgs) -> Result<(), CliError> {
     let interrupted = system::interrupted();
-    let (mut dir, recipe, from) = open(args)?;
-    let mut trainer = trainer_for(args, &recipe)?;
-    if let Some(c) = &from {
-        check_same_machine(&mut trainer, &c.cursor);
-        trainer.restore("the checkpoint", c.weights.clone(), c.optimizer.clone(), c.cursor.step as usize)?;
-        dir.truncate_logs(&c.cursor)?;
-    }
-    let shape = trainer.shape();
-    let card = ModelCard {
-        classes: trainer.classes().to_vec(),
-        channels: shape.channels,
-        height: shape.height,
-        width: shape.width,
-    };
-    let text = serde_json::to_string(&card).map_err(|e| CliError::Other(e.to_string()))?;
-    write_whole(&dir.view().path(MODEL_CARD), text.as_bytes())?;
+    let start = open(args)?;
+    let mut trainer = trainer_for(args, &start.recipe)?;
     if let Some(file) = &args.init {
         let bytes = std::fs::read(file).map_err(io(file, "read the weights"))?;
         let name = file.display().to_string();
         trainer.set_weights(&name, weights_from_bytes(&name, &bytes)?)?;
     }
+    let Start { recipe, dir, from } = start;
+    if let Some(c) = &from {
+        check_same_machine(&mut trainer, &c.cursor);
+        trainer.restore("the checkpoint", c.weights.clone(), c.optimizer.clone(), c.cursor.step as usize)?;
+    }
+    // Only now: what cannot start leaves no folder.
+    let dir = match dir {
+        Some(dir) => dir,
+        None => {
+            let root = args.out.clone().unwrap_or_else(|| default_root(&recipe.name));
+            RunDir::create(root, &recipe.to_toml())?
+        }
+    };
+    write_card(&dir, &trainer)?;
     let report = Report::new(args.json, trainer.step_count(), trainer.total_steps());
     let mut run = Run {
         cursor: from.map(|c| c.cursor).unwrap_or_default(),
@@ -69,34 +69,54 @@ pub fn train(args: &TrainArgs) -> Result<(), CliError> {
     result
 }
 
-/// The run folder, its recipe, and the checkpoint to start from.
-fn open(args: &TrainArgs) -> Result<(RunDir, Recipe, Option<Checkpoint>), CliError> {
+/// What a run starts from.
+struct Start {
+    recipe: Recipe,
+    /// The folder of a run that is continued.
+    dir: Option<RunDir>,
+    from: Option<Checkpoint>,
+}
+
+fn open(args: &TrainArgs) -> Result<Start, CliError> {
     match (&args.resume, &args.recipe) {
         (Some(root), _) => {
             let mut dir = RunDir::open(root)?;
             let text = dir.view().recipe()?;
             let name = root.join("recipe.toml").display().to_string();
             let old = Recipe::parse(&name, &text, &[])?;
-            let new = Recipe::parse(&name, &text, &args.sets)?;
-            only_length_differs(&old, &new)?;
+            let recipe = Recipe::parse(&name, &text, &args.sets)?;
+            only_length_differs(&old, &recipe)?;
+            // Also cuts the logs back to where the checkpoint was made.
             let from = dir.resume()?;
-            if new != old {
-                dir.replace_recipe(&new.to_toml())?;
+            if recipe != old {
+                dir.replace_recipe(&recipe.to_toml())?;
             }
-            Ok((dir, new, from))
+            Ok(Start { recipe, dir: Some(dir), from })
         }
-        (None, Some(word)) => {
-            let recipe = recipes::find(word, &args.sets)?;
-            let root = args.out.clone().unwrap_or_else(|| default_root(&recipe.name));
-            Ok((RunDir::create(root, &recipe.to_toml())?, recipe, None))
-        }
+        (None, Some(word)) => Ok(Start { recipe: recipes::find(word, &args.sets)?, dir: None, from: None }),
         (None, None) => Err(CliError::Usage("name a recipe, or give --resume RUN".into())),
     }
 }
 
+fn write_card(dir: &RunDir, trainer: &Trainer) -> Result<(), CliError> {
+    let shape = trainer.shape();
+    let card = ModelCard {
+        classes: trainer.classes().to_vec(),
+        channels: shape.channels,
+        height: shape.height,
+        width: shape.width,
+    };
+    let text = serde_json::to_string(&card).map_err(|e| CliError::Other(e.to_string()))?;
+    write_whole(&dir.view().path(MODEL_CARD), text.as_bytes())
+}
+
 fn default_root(name: &str) -> PathBuf {
     let stem = Path::new(name).file_stem().map_or_else(|| "run".into(), |s| s.to_string_lossy().into_owned());
-    Path::new("runs").join(format!("{stem}-{}", system::stamp()))
+    let name = format!("{stem}-{}", system::stamp());
+    // Two runs begun in one second get two folders.
+    let free = (1..).map(|k| if k == 1 { name.clone() } else { format!("{name}-{k}") });
+    let mut paths = free.map(|n| Path::new("runs").join(n));
+    paths.find(|p| !p.exists()).unwrap_or_else(|| Path::new("runs").join(&name))
 }
 
 /// A resumed run may be longer or save more often; anything else would make it another run.
