@@ -5,7 +5,7 @@
 // definition) is their business alone. Everything here works on 4x4 blocks: a mat4x4 holds four
 // rows as its columns, so that `block_b * block_a` is the product of the blocks.
 //
-// SPLITS > 1 divides k into parts of SPAN (a multiple of 32) for long, narrow products; each part
+// SPLITS > 1 divides k into parts of SPAN (a multiple of 4, for gemm_tiled of 32) for long, narrow products; each part
 // writes its own C into `parts`, and `combine` adds them. A chain of additions is at most SPAN / 4.
 
 const SPLITS: i32 = 1;

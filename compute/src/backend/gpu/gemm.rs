@@ -84,9 +84,11 @@ impl Product {
         let room = (class.max_buffer_bytes / bytes).max(1);
         // A block of a computed operand is a loop of 16 with the operand's own loops inside.
         let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
-        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(32, SPAN as u64) as usize } else { SPAN };
-        let splits = wanted.max(self.k.div_ceil(most / 32 * 32)).min(room).max(1);
-        let span = self.k.div_ceil(splits).next_multiple_of(32);
+        // gemm_tiled takes k in steps of 32.
+        let grain = if class.software { 4 } else { 32 };
+        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(4, SPAN as u64) as usize } else { SPAN };
+        let splits = wanted.max(self.k.div_ceil(most / grain * grain)).min(room).max(1);
+        let span = self.k.div_ceil(splits).next_multiple_of(grain);
         let turns = (span as u64 / 4).saturating_mul(each);
         Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span, turns }
     }
@@ -247,7 +249,7 @@ fn computed_block(name: &str) -> String {
 }
 
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let shapes = [plan.graph.shape(inputs[0]).to_vec(), plan.graph.shape(inputs[1]).to_vec()];

@@ -24,6 +24,8 @@ pub struct Class {
     pub software: bool,
     /// The largest scratch buffer.
     pub max_buffer_bytes: usize,
+    /// Printed code writes out short loops: where their turns would be too many.
+    pub flat: bool,
 }
 
 /// What a binding is bound to.
@@ -80,6 +82,7 @@ pub enum LowerError {
 pub(super) struct Accessors<'a> {
     pub plan: &'a Plan,
     pub kernel: &'a Kernel,
+    flat: bool,
     /// Buffers read, in order of first use; the output's own for an in-place update.
     reads: Vec<(BufferId, crate::tensor::DType)>,
     /// Functions of inlined nodes, by node.
@@ -87,8 +90,8 @@ pub(super) struct Accessors<'a> {
 }
 
 impl<'a> Accessors<'a> {
-    pub fn new(plan: &'a Plan, kernel: &'a Kernel) -> Accessors<'a> {
-        Accessors { plan, kernel, reads: vec![], functions: BTreeMap::new() }
+    pub fn new(plan: &'a Plan, kernel: &'a Kernel, class: Class) -> Accessors<'a> {
+        Accessors { plan, kernel, flat: class.flat, reads: vec![], functions: BTreeMap::new() }
     }
 
     pub fn buffer(&self, id: NodeId) -> Result<BufferId, LowerError> {
@@ -110,7 +113,7 @@ impl<'a> Accessors<'a> {
             let name = format!("n{}", id.0);
             if !self.functions.contains_key(&id) {
                 let reads = self.inputs(id)?;
-                let mut made = wgsl::function(&name, &self.cell(id)?, &ty.shape, &reads)?;
+                let mut made = wgsl::function_of(&name, &self.cell(id)?, &ty.shape, &[], &reads, self.flat)?;
                 let what = &self.plan.graph.node(id).name;
                 made.text = format!("// {what}, computed where it is read\n{}", made.text);
                 self.functions.insert(id, made);
@@ -177,27 +180,43 @@ pub fn label(plan: &Plan, kernel: &Kernel) -> String {
 
 /// The dispatches of a kernel, in order.
 pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    match &kernel.lowering {
+    bounded(class, |class| match &kernel.lowering {
         Lowering::Matmul(op) => gemm::matmul(plan, kernel, op, class),
         Lowering::Conv2d(op) => gemm::conv2d::forward(plan, kernel, op, class),
         Lowering::Conv2dBackwardX(op) => gemm::conv2d::backward_x(plan, kernel, op, class),
         Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
-        Lowering::Cells | Lowering::View => match long_reduce::dispatches(plan, kernel)? {
+        Lowering::Cells | Lowering::View => match long_reduce::dispatches(plan, kernel, class)? {
             Some(found) => Ok(found),
-            None => naive(plan, kernel),
+            None => naive_once(plan, kernel, class),
         },
+    })
+}
+
+/// Makes dispatches, and makes them again as flat code if a software device would cut their loops.
+fn bounded(
+    class: Class,
+    make: impl Fn(Class) -> Result<Vec<Dispatch>, LowerError>,
+) -> Result<Vec<Dispatch>, LowerError> {
+    let made = make(class)?;
+    if class.software && made.iter().any(|d| d.turns > SOFTWARE_TURNS) {
+        return make(Class { flat: true, ..class });
     }
+    Ok(made)
 }
 
 /// The kernels printed from the cells alone, one an output: what the fast ones are compared with.
-pub fn naive(plan: &Plan, kernel: &Kernel) -> Result<Vec<Dispatch>, LowerError> {
+pub fn naive(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
+    bounded(class, |class| naive_once(plan, kernel, class))
+}
+
+fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
     let mut out = vec![];
     for &id in &kernel.outputs {
         let alone = Kernel { outputs: vec![id], ..kernel.clone() };
-        let mut a = Accessors::new(plan, &alone);
+        let mut a = Accessors::new(plan, &alone, class);
         let ty = plan.graph.ty(id);
         let reads = a.inputs(id)?;
-        let element = wgsl::function("element", &a.cell(id)?, &ty.shape, &reads)?;
+        let element = wgsl::function_of("element", &a.cell(id)?, &ty.shape, &[], &reads, class.flat)?;
         let (bindings, bound) = a.bindings(None, &[])?;
         let label = plan.graph.node(id).name.clone();
         let head = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", ty.shape);

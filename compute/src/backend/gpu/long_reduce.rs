@@ -4,7 +4,7 @@
 //! It applies to any node whose cell is a reduction as a whole (or one divided by a constant, as a
 //! mean is): nested reductions of one kind over constant ranges.
 
-use super::kernel::{Accessors, Dispatch, LowerError, SOFTWARE_TURNS, label};
+use super::kernel::{Accessors, Class, Dispatch, LowerError, SOFTWARE_TURNS, label};
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{CHAIN, fold_groups, function_of};
@@ -46,9 +46,9 @@ fn whole(cell: &Cell) -> Option<Whole<'_>> {
 }
 
 /// The two stages, or `None` where the naive kernel serves.
-pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Dispatch>>, LowerError> {
+pub(super) fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Vec<Dispatch>>, LowerError> {
     let [out] = kernel.outputs[..] else { return Ok(None) };
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let ty = plan.graph.ty(out).clone();
     let cell = a.cell(out)?;
     let Some(w) = whole(&cell) else { return Ok(None) };
@@ -59,7 +59,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel) -> Result<Option<Vec<Disp
     }
     let reads = a.inputs(out)?;
     let per_term = reads.iter().map(|r| r.turns).sum::<u64>();
-    let term = function_of("term", w.term, &ty.shape, &w.vars, &reads)?;
+    let term = function_of("term", w.term, &ty.shape, &w.vars, &reads, class.flat)?;
     let span = (SOFTWARE_TURNS / (1 + per_term)).clamp(1, CHAIN as u64) as usize;
     let parts = k.div_ceil(span);
     let place = |flat: &str, shape: &[usize]| -> Vec<String> {

@@ -121,7 +121,7 @@ impl Gpu {
             Variants::Hardware => false,
             Variants::Device | Variants::Naive => self.device.software,
         };
-        Class { software, max_buffer_bytes: self.device.max_buffer_bytes() }
+        Class { software, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false }
     }
 
     fn storage_usage() -> wgpu::BufferUsages {

@@ -34,8 +34,11 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     let class = gpu.class();
     let mut dispatches: Vec<Dispatch> = vec![];
     for k in &plan.kernels {
-        let made =
-            if gpu.variants == Variants::Naive { kernel::naive(&plan, k) } else { kernel::dispatches(&plan, k, class) };
+        let made = if gpu.variants == Variants::Naive {
+            kernel::naive(&plan, k, class)
+        } else {
+            kernel::dispatches(&plan, k, class)
+        };
         let failed =
             |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);

@@ -9,7 +9,7 @@
 mod reduce;
 
 use super::range::{Known, Range};
-use super::{Access, Function, PrintError, Read, check_size, flat_index};
+use super::{Access, Function, PrintError, Read, check_size, flat_index, free};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, IdxOp, Un, Var};
 use crate::tensor::DType;
 
@@ -38,6 +38,10 @@ struct Emitter<'a> {
     names: usize,
     /// Turns of all loops so far, those of called functions included.
     turns: u64,
+    /// Writes out short innermost loops.
+    flat: bool,
+    /// Loops and calls so far, to tell which loops are innermost.
+    inner: usize,
 }
 
 pub(super) fn function(
@@ -46,11 +50,12 @@ pub(super) fn function(
     shape: &[usize],
     bound: &[(Var, usize)],
     reads: &[Read],
+    flat: bool,
 ) -> Result<Function, PrintError> {
     check_size(name, shape)?;
     let top = |d: usize| (0, d.max(1) as i64 - 1);
     let axes = shape.iter().map(|&d| top(d)).collect();
-    let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0, turns: 0 };
+    let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0, turns: 0, flat, inner: 0 };
     let root = e.open(None, false);
     let mut parameters: Vec<String> = (0..shape.len()).map(|k| format!("i{k}: i32")).collect();
     for (k, (v, size)) in bound.iter().enumerate() {
@@ -83,24 +88,6 @@ fn number(v: f64) -> String {
         return format!("from_bits(0x{:08x}u)", x.to_bits());
     }
     if x.is_sign_negative() { format!("({x:?}f)") } else { format!("{x:?}f") }
-}
-
-/// Whether evaluating costs next to nothing and reads nothing, so that `select` may evaluate it.
-fn trivial(c: &Cell) -> bool {
-    match c {
-        Cell::Const(_) | Cell::Local(_) => true,
-        Cell::Int(i) => plain(i),
-        Cell::Un(Un::Neg, x) => trivial(x),
-        _ => false,
-    }
-}
-
-fn plain(i: &Idx) -> bool {
-    match i {
-        Idx::Axis(_) | Idx::Var(_) | Idx::Const(_) => true,
-        Idx::Bin(_, a, b) => plain(a) && plain(b),
-        Idx::Load(..) | Idx::Rand(_) => false,
-    }
 }
 
 impl Emitter<'_> {
@@ -235,6 +222,7 @@ impl Emitter<'_> {
                     Some(name) => name,
                     None => {
                         let name = self.fresh("f");
+                        self.inner += 1;
                         self.turns = self.turns.saturating_add(self.scopes[s].times.saturating_mul(turns));
                         self.line(s, &format!("let {name} = {call};"));
                         self.scopes[s].done.push((call, name.clone()));
@@ -313,7 +301,7 @@ impl Emitter<'_> {
                     Bin::Max => call("max_of"),
                 }
             }
-            Cell::If(cond, yes, no) if trivial(yes) && trivial(no) => {
+            Cell::If(cond, yes, no) if free::trivial(yes) && free::trivial(no) => {
                 let cond = self.cond(cond, s)?;
                 let (yes, no) = (self.cell(yes, s)?, self.cell(no, s)?);
                 format!("select({}, {}, {})", bare(&no), bare(&yes), bare(&cond))

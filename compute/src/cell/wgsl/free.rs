@@ -1,10 +1,11 @@
-//! Free names of a cell, and a text that is the same for cells that differ only in the names they
-//! bind: what the printer needs to move and to share reductions.
+//! What the printer asks of a cell before it prints it: free names, whether it is trivial, and a
+//! text that is the same for cells that differ only in the names they bind. It moves and shares
+//! reductions by these.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::cell::{Cell, Cond, Idx, Var};
+use crate::cell::{Cell, Cond, Idx, Un, Var};
 
 /// Adds the names that `c` uses and does not bind.
 pub fn cell(c: &Cell, bound: &mut Vec<Var>, out: &mut BTreeSet<Var>) {
@@ -179,5 +180,23 @@ fn canonical_cond(c: &Cond, bound: &mut Vec<Var>, out: &mut String) {
             push(out, "not");
             canonical_cond(a, bound, out);
         }
+    }
+}
+
+/// Whether evaluating costs next to nothing and reads nothing, so that `select` may evaluate it.
+pub(super) fn trivial(c: &Cell) -> bool {
+    match c {
+        Cell::Const(_) | Cell::Local(_) => true,
+        Cell::Int(i) => plain(i),
+        Cell::Un(Un::Neg, x) => trivial(x),
+        _ => false,
+    }
+}
+
+fn plain(i: &Idx) -> bool {
+    match i {
+        Idx::Axis(_) | Idx::Var(_) | Idx::Const(_) => true,
+        Idx::Bin(_, a, b) => plain(a) && plain(b),
+        Idx::Load(..) | Idx::Rand(_) => false,
     }
 }

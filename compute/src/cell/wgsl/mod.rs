@@ -79,19 +79,20 @@ impl Read {
 
 /// `fn name(i0: i32, ...) -> f32 { ... }`: the element of a tensor of this shape that `cell` defines.
 pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<Function, PrintError> {
-    emit::function(name, cell, shape, &[], reads)
+    emit::function(name, cell, shape, &[], reads, false)
 }
 
 /// [`function`] of a cell with free index names: each becomes a parameter after the axes, from 0
-/// to below its size.
+/// to below its size. `flat` writes out short innermost loops: longer, with fewer turns.
 pub fn function_of(
     name: &str,
     cell: &Cell,
     shape: &[usize],
     bound: &[(Var, usize)],
     reads: &[Read],
+    flat: bool,
 ) -> Result<Function, PrintError> {
-    emit::function(name, cell, shape, bound, reads)
+    emit::function(name, cell, shape, bound, reads, flat)
 }
 
 /// A complete kernel: its code, entry point `main`, and the workgroups to dispatch.

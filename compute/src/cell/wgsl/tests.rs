@@ -81,6 +81,18 @@ fn turns_are_counted() {
     assert!(of(70_001, Read::buffer("b", DType::F32, &[70_001])) < 5000);
 }
 
+/// Flat code has fewer turns and the same statements; loops around loops stay.
+#[test]
+fn short_loops_can_be_written_out() {
+    let (i, j) = (var("i"), var("j"));
+    let cell = sum(i, at(0), at(3), sum(j, at(0), at(3), load(0, [i.into(), j.into()])));
+    let reads = [Read::buffer("in0", DType::F32, &[3, 3])];
+    let flat = function_of("element", &cell, &[], &[], &reads, true).expect("prints");
+    assert_eq!((flat.turns, flat.text.matches("for (").count(), flat.text.matches("in0[").count()), (4, 1, 3));
+    let code = binding(0, "in0", DType::F32, false) + &binding(1, "out", DType::F32, true) + &flat.text;
+    validate(&import::with_math(&(code + &main_over("element", DType::F32, &[]))));
+}
+
 #[test]
 fn bytes_are_written_by_the_word() {
     let code = naive_kernel("t", &load(0, [ax(0)]), &[(DType::U8, &[7])], (DType::U8, &[7])).expect("prints").code;

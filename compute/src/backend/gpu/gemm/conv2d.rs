@@ -52,7 +52,7 @@ pub(in super::super) fn forward(
     op: &Conv2d,
     class: Class,
 ) -> Result<Vec<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
@@ -75,8 +75,7 @@ pub(in super::super) fn forward(
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
         shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
-        let buffers: Vec<_> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
-        bias = buffers[2];
+        bias = plan.storage[inputs[2].index()];
     }
     p.finish(&a, shader, &[], bias, class)
 }
@@ -87,7 +86,7 @@ pub(in super::super) fn backward_x(
     op: &Conv2dBackwardX,
     class: Class,
 ) -> Result<Vec<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
@@ -115,7 +114,7 @@ pub(in super::super) fn backward_w(
     op: &Conv2dBackwardW,
     class: Class,
 ) -> Result<Vec<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel);
+    let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
     let inputs = plan.graph.node(out).inputs.clone();
     let [x, dy, dw] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());

@@ -61,7 +61,11 @@ impl Emitter<'_> {
         let total = self.fresh(stem);
         self.line(s, &format!("var {total} = {};", number(red.identity())));
         let range = from.zip(to).map(|(f, t)| (f.0, (t.1 - 1).max(f.0)));
-        self.loops(&Loop { red, v, body, range, longest }, (&lo, &hi), &tiles, &total, s)?;
+        let start = match (from, to) {
+            (Some((a, b)), Some((c, d))) if a == b && c == d => Some(a),
+            _ => None,
+        };
+        self.loops(&Loop { red, v, body, range, longest, start }, (&lo, &hi), &tiles, &total, s)?;
         Ok(total)
     }
 
@@ -87,11 +91,13 @@ impl Emitter<'_> {
         } else {
             // Long loops take several steps a turn: some devices stop after 65,535 turns.
             let unroll = if l.longest > 4 * CHAIN { UNROLL } else { 1 };
-            self.count(l.longest / unroll + 1, s);
+            self.inner += 1;
+            let before = self.inner;
             let times = self.scopes[s].times;
             self.scopes[inner].times = times.saturating_mul(u64::try_from(l.longest).unwrap_or(0).max(1));
             let mut index = name.clone();
-            if unroll > 1 {
+            let short = l.start.filter(|_| self.flat && l.longest <= SHORT);
+            if unroll > 1 || short.is_some() {
                 index = self.fresh(l.v.0);
                 self.scopes[inner].indent += 1;
             }
@@ -104,7 +110,26 @@ impl Emitter<'_> {
                 Red::Min => format!("{total} = min_of({total}, {value});"),
             };
             self.line(inner, &step);
-            if unroll == 1 {
+            if let (Some(start), true) = (short, self.inner == before) {
+                let body = self.close(inner);
+                for k in start..start + l.longest {
+                    self.line(s, "{");
+                    self.scopes[inner].indent = self.scopes[s].indent + 1;
+                    self.line(inner, &format!("let {index} = {k};"));
+                    let head = self.close(inner);
+                    self.scopes[s].code += &(head + &body);
+                    self.line(s, "}");
+                }
+                return Ok(());
+            }
+            self.count(l.longest / unroll + 1, s);
+            if unroll == 1 && short.is_some() {
+                self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name}++) {{"));
+                let body = self.close(inner);
+                self.scopes[inner].indent = self.scopes[s].indent + 1;
+                self.line(inner, &format!("let {index} = {name};"));
+                self.scopes[inner].code += &body;
+            } else if unroll == 1 {
                 self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name}++) {{"));
             } else {
                 self.line(s, &format!("for (var {name} = {lo}; {name} < {hi}; {name} += {unroll}) {{"));
@@ -129,6 +154,9 @@ impl Emitter<'_> {
     }
 }
 
+/// The longest loop that flat code writes out.
+const SHORT: i64 = 8;
+
 /// Steps a turn of a long loop.
 const UNROLL: i64 = 16;
 
@@ -140,4 +168,6 @@ struct Loop<'c> {
     range: Option<Range>,
     /// The most terms it can have.
     longest: i64,
+    /// Its first index, if both bounds are constants.
+    start: Option<i64>,
 }
