@@ -48,8 +48,8 @@ impl<'g> Walk<'g> {
                 self.graph.nodes()[i].inputs.iter().for_each(|input| needed[input.index()] = true);
             }
         }
-        for i in 0..=id.index() {
-            if needed[i] && self.values[i].is_none() {
+        for (i, needed) in needed.into_iter().enumerate() {
+            if needed && self.values[i].is_none() {
                 self.values[i] = Some(self.compute(NodeId(i as u32)));
             }
         }

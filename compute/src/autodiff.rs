@@ -67,7 +67,8 @@ pub fn vjp(g: &mut Graph, y: NodeId, dy: NodeId, wrt: &[NodeId]) -> OpResult<Vec
             }
             None => {
                 let zero = g.full(0.0)?;
-                g.broadcast_to(zero, &g.shape(*w).to_vec())
+                let shape = g.shape(*w).to_vec();
+                g.broadcast_to(zero, &shape)
             }
         })
         .collect()
