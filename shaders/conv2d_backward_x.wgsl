@@ -9,23 +9,7 @@
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<storage, read> parts: array<f32>;
 
-// x: [IMAGES, GROUPS * CI, H, W], w: [GROUPS * CO, CI, KH, KW], y: [IMAGES, GROUPS * CO, OH, OW]
-const GROUPS: i32 = 1;
-const IMAGES: i32 = 1;
-const CI: i32 = 3;
-const CO: i32 = 8;
-const H: i32 = 8;
-const W: i32 = 8;
-const KH: i32 = 3;
-const KW: i32 = 3;
-const OH: i32 = 8;
-const OW: i32 = 8;
-const STRIDE_H: i32 = 1;
-const STRIDE_W: i32 = 1;
-const PADDING_H: i32 = 1;
-const PADDING_W: i32 = 1;
-const DILATION_H: i32 = 1;
-const DILATION_W: i32 = 1;
+#import "shared/conv2d.wgsl"
 
 const BATCH: i32 = GROUPS;
 const M: i32 = CI;
@@ -55,25 +39,6 @@ fn load_b(group: i32, k: i32, n: i32) -> f32 {
 
 fn store_c(group: i32, m: i32, n: i32, value: f32) {
     out[(n / (H * W) * (GROUPS * CI) + group * CI + m) * (H * W) + n % (H * W)] = value;
-}
-
-@compute @workgroup_size(ROWS)
-fn backward_x(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    gemm_rows(flat_group(group, groups) * ROWS + i32(lane));
-}
-
-@compute @workgroup_size(256)
-fn backward_x_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    gemm_tiled(flat_group(group, groups), i32(lane));
-}
-
-// The second stage of a split product.
-@compute @workgroup_size(64)
-fn combine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    add_parts(flat_group(group, groups) * 64 + i32(lane));
 }
 
 #import "shared/gemm.wgsl"

@@ -1,8 +1,7 @@
 // y[batch, m, n] = sum(k) a[batch, m, k] b[batch, k, n]
 //
-// One invocation of `forward` computes a register tile of y, one workgroup of `forward_tiled` a
-// 64 x 64 tile: see shared/gemm.wgsl. Transposed, broadcast or recomputed operands replace load_a
-// and load_b; a bias replaces store_c.
+// Tiles, splits and entry points: see shared/gemm.wgsl. Transposed, broadcast or recomputed operands
+// replace load_a and load_b; a bias replaces store_c.
 
 @group(0) @binding(0) var<storage, read> in0: array<f32>;
 @group(0) @binding(1) var<storage, read> in1: array<f32>;
@@ -24,25 +23,6 @@ fn load_b(batch: i32, k: i32, n: i32) -> f32 {
 
 fn store_c(batch: i32, m: i32, n: i32, value: f32) {
     out[(batch * M + m) * N + n] = value;
-}
-
-@compute @workgroup_size(ROWS)
-fn forward(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    gemm_rows(flat_group(group, groups) * ROWS + i32(lane));
-}
-
-@compute @workgroup_size(256)
-fn forward_tiled(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    gemm_tiled(flat_group(group, groups), i32(lane));
-}
-
-// The second stage of a split product.
-@compute @workgroup_size(64)
-fn combine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-      @builtin(local_invocation_index) lane: u32) {
-    add_parts(flat_group(group, groups) * 64 + i32(lane));
 }
 
 #import "shared/gemm.wgsl"

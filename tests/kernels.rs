@@ -115,6 +115,9 @@ fn page(name: &str) -> Vec<Sample> {
 
 const HAND_WRITTEN: [&str; 3] = ["matmul", "conv2d", "reduce"];
 
+/// `Device` is what this machine's adapter gets: with subgroups where it has them.
+const ALL: [Variants; 4] = [Variants::Naive, Variants::Device, Variants::Software, Variants::Hardware];
+
 #[test]
 fn naive_kernels_of_all_pages_but_products() {
     let rest: Vec<Sample> =
@@ -124,12 +127,12 @@ fn naive_kernels_of_all_pages_but_products() {
 
 #[test]
 fn matmul_in_all_variants() {
-    check(&[Variants::Naive, Variants::Software, Variants::Hardware], &page("matmul"));
+    check(&ALL, &page("matmul"));
 }
 
 #[test]
 fn conv2d_in_all_variants() {
-    check(&[Variants::Naive, Variants::Software, Variants::Hardware], &page("conv2d"));
+    check(&ALL, &page("conv2d"));
 }
 
 #[test]
@@ -148,6 +151,8 @@ fn large_shapes() {
     let all = [
         sample(plain(false, false), [257, 260], [260, 300], 260),
         sample(plain(false, true), [256, 64], [288, 64], 64),
+        // The largest tile of `lanes`, in parts of the longest span.
+        sample(plain(false, false), [67, 9000], [9000, 300], 9000),
         sample(plain(true, false), [36, 260], [36, 264], 36),
         sample(plain(false, true), [64, 20_000], [10, 20_000], 20_000),
         sample(plain(true, true), [5003, 12], [7, 5003], 5003),
@@ -157,7 +162,7 @@ fn large_shapes() {
             Tolerance::Exact,
         ),
     ];
-    check(&[Variants::Software, Variants::Hardware], &all);
+    check(&ALL[1..], &all);
 }
 
 /// Producers computed inside products, convolutions and reductions, against the same unfused.

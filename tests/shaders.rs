@@ -1,13 +1,17 @@
 //! Every shader file parses and validates with its plain accessors, without an adapter, and binds
 //! what it should: inputs read-only from 0, then the output, then the partial sums.
 
-use compute::backend::gpu::shaders::{ALL, SHARED};
+use compute::backend::gpu::shaders::{ALL, GEMM_LANES, SHARED};
 use compute::cell::wgsl::import::Shader;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 fn parse(code: &str) -> naga::Module {
+    parse_with(code, Capabilities::empty())
+}
+
+fn parse_with(code: &str, capabilities: Capabilities) -> naga::Module {
     let module = naga::front::wgsl::parse_str(code).unwrap_or_else(|e| panic!("{}", e.emit_to_string(code)));
-    let checked = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    let checked = Validator::new(ValidationFlags::all(), capabilities).validate(&module);
     if let Err(e) = checked {
         panic!("{}", e.emit_to_string(code));
     }
@@ -49,6 +53,16 @@ fn every_shader_stands_alone() {
             let size = e.workgroup_size.iter().product::<u32>();
             assert!((1..=256).contains(&size), "{name} {}: {size} invocations", e.name);
         }
+    }
+}
+
+/// The entry point for subgroups joins every product, and asks for nothing but subgroups.
+#[test]
+fn lanes_join_every_product() {
+    for (name, text) in ALL.iter().filter(|(name, _)| *name != "reduce.wgsl") {
+        let code = Shader::new(name, text, SHARED).expect("imports exist").append(GEMM_LANES).finish();
+        let module = parse_with(&code, Capabilities::SUBGROUP);
+        assert!(module.entry_points.iter().any(|e| e.name == "lanes"), "{name}");
     }
 }
 

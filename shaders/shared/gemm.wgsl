@@ -5,16 +5,16 @@
 // definition) is their business alone. Everything here works on 4x4 blocks: a mat4x4 holds four
 // rows as its columns, so that `block_b * block_a` is the product of the blocks.
 //
-// SPLITS > 1 divides k into parts of SPAN (a multiple of 4, for gemm_tiled of 32) for long, narrow products; each part
+// SPLITS > 1 divides k into parts of SPAN (a multiple of 4, for `tiled` of 32) for long, narrow products; each part
 // writes its own C into `parts`, and `combine` adds them. A chain of additions is at most SPAN / 4.
 
 const SPLITS: i32 = 1;
 const SPAN: i32 = 4096;
 
-// Register tile of gemm_rows in blocks.
+// Register tile of `rows` in blocks.
 const TM4: i32 = 2;
 const TN4: i32 = 2;
-// Invocations of a workgroup of gemm_rows.
+// Invocations of a workgroup of `rows`.
 const ROWS: i32 = 16;
 
 // The number of this workgroup in a grid folded to stay below 65,535 along a side.
@@ -68,7 +68,10 @@ fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
 // One invocation computes TM4 x TN4 blocks of C in registers and reads A and B straight from
 // memory: (TM4 + TN4) blocks for TM4 * TN4 block products. No workgroup memory and no barriers,
 // which software devices emulate slowly.
-fn gemm_rows(invocation: i32) {
+@compute @workgroup_size(ROWS)
+fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let invocation = flat_group(group, groups) * ROWS + i32(lane);
     let tiles_n = (N + 4 * TN4 - 1) / (4 * TN4);
     let tiles = (M + 4 * TM4 - 1) / (4 * TM4) * tiles_n;
     if (invocation >= tiles * SPLITS * BATCH) {
@@ -107,7 +110,11 @@ var<workgroup> tile_b: array<mat4x4<f32>, 128>;
 // One workgroup of 256 computes a 64 x 64 tile of C, each invocation one 4x4 block. It walks k in
 // steps of 32, for which each invocation fetches one block of A (64 x 32) or of B (32 x 64) into
 // workgroup memory: every element of A and B travels once for 64 uses.
-fn gemm_tiled(group: i32, lane: i32) {
+@compute @workgroup_size(256)
+fn tiled(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+         @builtin(local_invocation_index) lane_id: u32) {
+    let group = flat_group(group_id, groups);
+    let lane = i32(lane_id);
     let tiles_n = (N + 63) / 64;
     let tiles = (M + 63) / 64 * tiles_n;
     let part = group / tiles % SPLITS;
@@ -138,8 +145,12 @@ fn gemm_tiled(group: i32, lane: i32) {
     }
 }
 
-// One invocation adds the SPLITS parts of one element of C, at most 1,024 in one chain.
-fn add_parts(invocation: i32) {
+// The second stage of a split product: one invocation adds the SPLITS parts of one element of C,
+// at most 1,024 in one chain.
+@compute @workgroup_size(64)
+fn combine(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+           @builtin(local_invocation_index) lane: u32) {
+    let invocation = flat_group(group, groups) * 64 + i32(lane);
     if (invocation >= BATCH * M * N) {
         return;
     }

@@ -25,8 +25,8 @@ const PARTS: usize = 32;
 /// Elements of a tile of dy.
 const TILE: usize = 1 << 14;
 
-/// Longest chain of additions.
-const CHAIN: usize = 1024;
+/// Longest chain of additions in f32.
+const CHAIN: usize = 128;
 
 /// The fast form of a convolution, if it has one.
 pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32>>> {
@@ -229,7 +229,7 @@ struct BackwardW {
     out: Place,
     bias: Option<Place>,
     /// Of each task: the gradient of w, then that of the bias.
-    parts: Vec<f32>,
+    parts: Vec<f64>,
     sums: Vec<f32>,
     /// Eight partial sums for each element of each task's gradient of w.
     lanes: Vec<Lanes>,
@@ -240,7 +240,7 @@ impl BackwardW {
         &self,
         buffers: &[Buffer<f32>],
         units: std::ops::Range<usize>,
-        part: &mut [f32],
+        part: &mut [f64],
         lanes: &mut [Lanes],
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
@@ -253,8 +253,6 @@ impl BackwardW {
         let mut chain = 0;
         let mut cols = local.take(groups * taps * len);
         let mut tile = local.take(most * channels * len);
-        let mut lost = local.take(channels);
-        lost.fill(0.0);
         // Units go band by band, so that neighbouring images share what a band needs.
         let mut unit = units.start;
         while unit < units.end {
@@ -275,7 +273,7 @@ impl BackwardW {
                 }
                 if self.bias.is_some() {
                     for (k, line) in dy.chunks_exact(band.len).enumerate() {
-                        add_exactly(&mut db[k], &mut lost[k], sum(line));
+                        db[k] += f64::from(sum(line));
                     }
                 }
             }
@@ -287,20 +285,10 @@ impl BackwardW {
             }
         }
         micro::fold(lanes, dw);
-        db.iter_mut().zip(&lost).for_each(|(b, lost)| *b += lost);
-        local.give(lost);
         local.give(tile);
         local.give(cols);
         Ok(())
     }
-}
-
-/// Adds without losing low bits: a bias gradient sums millions of terms of both signs, and its
-/// chain of bands is long (Neumaier 1974).
-fn add_exactly(total: &mut f32, lost: &mut f32, x: f32) {
-    let t = *total + x;
-    *lost += if total.abs() >= x.abs() { (*total - t) + x } else { (x - t) + *total };
-    *total = t;
 }
 
 /// A sum in eight lanes.
@@ -339,6 +327,6 @@ impl Step<f32> for BackwardW {
     }
 
     fn bytes(&self) -> usize {
-        (self.parts.len() + self.sums.len() + 8 * self.lanes.len()) * 4
+        (2 * self.parts.len() + self.sums.len() + 8 * self.lanes.len()) * 4
     }
 }

@@ -32,8 +32,11 @@ const PARTS: usize = 32;
 /// A product of at most this depth is not packed.
 const SHALLOW: usize = 64;
 
-/// Longest chain of additions.
+/// Longest chain of additions in f32.
 const CHAIN: usize = 1024;
+
+/// The same where operands come in bands and sums are longest.
+const BAND_CHAIN: usize = 256;
 
 /// The fast form of a product, if it has one.
 pub fn step(plan: &Plan, kernel: &Kernel, op: Matmul, find: Find) -> Result<Option<Box<dyn Step<f32>>>, String> {
@@ -209,10 +212,10 @@ impl Step<f32> for Whole {
 }
 
 /// Adds partial results in order.
-pub fn combine(parts: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
-    for part in parts.chunks_exact(out.len()) {
-        out.iter_mut().zip(part).for_each(|(y, p)| *y += *p);
+pub fn combine<T: Copy + Into<f64>>(parts: &[T], out: &mut [f32]) {
+    let n = out.len();
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = parts[i..].iter().step_by(n).map(|p| -> f64 { (*p).into() }).sum::<f64>() as f32;
     }
 }
 
@@ -233,7 +236,7 @@ struct Banded {
     images: usize,
     n: usize,
     /// Of each task of the rows form: its sums, and eight partial sums for each.
-    parts: Vec<f32>,
+    parts: Vec<f64>,
     lanes: Vec<Lanes>,
 }
 
@@ -318,24 +321,24 @@ impl Banded {
             let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(size)).enumerate();
             let done = each.try_for_each(|(t, (y, lanes))| {
                 workers.with(|local| {
-                    let mut chain = 0;
                     for index in t * bands / tasks..(t + 1) * bands / tasks {
                         let band = self.band(index, len);
                         self.tiles(buffers, band, local, |band, tile| {
-                            let lanes = &mut lanes[band.first * n..];
+                            let own = band.first * n..(band.first + band.images) * n;
+                            let mut chain = 0;
                             for c in 0..channels {
                                 let left = Strides::rows(c * band.len, channels * band.len);
                                 let right = Strides::rows(self.strides.at + c * plane + band.offset, self.strides.cs);
-                                micro::dots((band.images, n, band.len), lanes, tile, left, other, right);
+                                let size = (band.images, n, band.len);
+                                micro::dots(size, &mut lanes[own.clone()], tile, left, other, right);
+                                chain += band.len / 8;
+                                if chain >= BAND_CHAIN || c + 1 == channels {
+                                    micro::fold(&mut lanes[own.clone()], &mut y[own.clone()]);
+                                    chain = 0;
+                                }
                             }
                         })?;
-                        chain += channels * band.len / 8;
-                        if chain >= CHAIN {
-                            micro::fold(lanes, y);
-                            chain = 0;
-                        }
                     }
-                    micro::fold(lanes, y);
                     Ok::<(), String>(())
                 })
             });
@@ -384,6 +387,6 @@ impl Step<f32> for Banded {
     }
 
     fn bytes(&self) -> usize {
-        self.parts.len() * 4 + self.lanes.len() * 32
+        self.parts.len() * 8 + self.lanes.len() * 32
     }
 }

@@ -292,10 +292,11 @@ pub fn dots((m, n, len): (usize, usize, usize), lanes: &mut [Lanes], a: &[f32], 
     unsafe { dots_body::<Lanes>(m, n, d) }
 }
 
-/// Adds each set of lanes to its sum and clears it.
-pub fn fold(lanes: &mut [Lanes], sums: &mut [f32]) {
+/// Adds each set of lanes to its sum and clears it. The sums are f64: chains in f32 stay short
+/// where a gradient is the small difference of millions of terms.
+pub fn fold(lanes: &mut [Lanes], sums: &mut [f64]) {
     for (v, sum) in lanes.iter_mut().zip(sums) {
-        let [a, b, c, d, e, f, g, h] = *v;
+        let [a, b, c, d, e, f, g, h] = v.map(f64::from);
         *sum += ((a + b) + (c + d)) + ((e + f) + (g + h));
         *v = [0.0; WIDE];
     }
@@ -334,7 +335,7 @@ mod tests {
             fold(&mut lanes, &mut sums);
             for i in 0..m {
                 for j in 0..n {
-                    let want: f32 = 1.0 + (0..k).map(|p| x[i * k + p] * y[j * k + p]).sum::<f32>();
+                    let want = 1.0 + (0..k).map(|p| f64::from(x[i * k + p]) * f64::from(y[j * k + p])).sum::<f64>();
                     assert!((sums[i * n + j] - want).abs() < 1e-5, "dots {m} {n} {k} at {i} {j}");
                 }
             }

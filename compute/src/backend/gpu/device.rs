@@ -122,6 +122,11 @@ fn choose(all: Vec<wgpu::Adapter>, choice: &AdapterChoice) -> BackendResult<wgpu
         .ok_or_else(|| BackendError::NoDevice(format!("{wanted} was asked for; {listed}")))
 }
 
+/// Features used where an adapter has them. wgpu cannot reach subgroups in a browser.
+fn native_features() -> wgpu::Features {
+    if cfg!(target_arch = "wasm32") { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP }
+}
+
 /// The first error that a callback reported and nobody asked for yet.
 type Fault = Arc<Mutex<Option<BackendError>>>;
 
@@ -142,6 +147,8 @@ pub struct Device {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
     pub software: bool,
+    /// Lanes of its subgroups, where all have as many; 0 without subgroups.
+    pub lanes: usize,
     fault: Fault,
     /// Objects made so far.
     pub objects: u64,
@@ -152,11 +159,16 @@ pub struct Device {
 impl Device {
     pub async fn open(choice: &AdapterChoice, limits: Limits) -> BackendResult<Device> {
         let adapter = choose(enumerate(&instance()).await, choice)?;
-        let required_limits = match limits {
-            Limits::Adapter => adapter.limits(),
-            Limits::WebGpuDefaults => wgpu::Limits::defaults(),
+        let (required_limits, required_features) = match limits {
+            Limits::Adapter => (adapter.limits(), adapter.features() & native_features()),
+            Limits::WebGpuDefaults => (wgpu::Limits::defaults(), wgpu::Features::empty()),
         };
-        let descriptor = wgpu::DeviceDescriptor { label: Some("chainrule"), required_limits, ..Default::default() };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("chainrule"),
+            required_limits,
+            required_features,
+            ..Default::default()
+        };
         let opened = adapter.request_device(&descriptor).await;
         let (device, queue) = opened.map_err(|e| BackendError::NoDevice(e.to_string()))?;
         let fault = Fault::default();
@@ -178,7 +190,10 @@ impl Device {
         });
         let info = adapter.get_info();
         let (software, limits) = (is_software(&info), device.limits());
-        Ok(Device { device, queue, info, limits, software, fault, objects: 0, now_bytes: 0, peak_bytes: 0 })
+        let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
+        let fixed = info.subgroup_min_size == info.subgroup_max_size;
+        let lanes = if subgroups && fixed { info.subgroup_min_size as usize } else { 0 };
+        Ok(Device { device, queue, info, limits, software, lanes, fault, objects: 0, now_bytes: 0, peak_bytes: 0 })
     }
 
     /// The largest buffer a kernel can bind.

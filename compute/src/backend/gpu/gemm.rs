@@ -2,11 +2,15 @@
 //! `shared/gemm.wgsl`.
 //!
 //! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
-//! real workgroup memory) the register-tiled `gemm_rows` with tiles up to 16 x 16; on a GPU the
-//! workgroup-tiled `gemm_tiled`, or small register tiles when a side is narrow. Sums longer than
-//! [`SPAN`], and products with too few tiles to fill a device, are split along k.
+//! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
+//! and stored operands, `lanes` with tiles up to 64 x 64; on a GPU the workgroup-tiled `tiled`, or
+//! small register tiles when a side is narrow. Sums longer than [`SPAN`], and products with too few
+//! tiles to fill a device, are split along k.
 
+mod blocks;
 pub(super) mod conv2d;
+
+use blocks::{NO_STORE, computed_block, vector_block, vector_put};
 
 use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
 use super::shaders;
@@ -20,13 +24,12 @@ use crate::tensor::{numel, strides};
 
 /// The longest part of a split sum: blocks of 4 are added first, so the chain is 1,024 long.
 const SPAN: usize = 4096;
-/// Invocations of a workgroup of `gemm_rows` (its `ROWS`).
+/// Invocations of a workgroup of `rows` (its `ROWS`).
 const ROWS: usize = 16;
 
 /// The sizes of one batched product and what is known of its operands.
 struct Product {
     file: (&'static str, &'static str),
-    entry: &'static str,
     batch: usize,
     m: usize,
     n: usize,
@@ -39,12 +42,22 @@ struct Product {
     vectors: bool,
 }
 
+/// Which entry point runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variant {
+    Rows,
+    Tiled,
+    Lanes,
+}
+
 /// Tiles and split of a product.
 #[derive(Debug, PartialEq)]
 struct Shape {
-    tiled: bool,
-    /// Register tile in blocks of 4.
+    variant: Variant,
+    /// Tile of an invocation in blocks of 4; of `lanes` in 4 rows and a column a lane.
     blocks: [usize; 2],
+    /// Tile of an invocation of `rows`, or of a workgroup of the others.
+    tile: [usize; 2],
     splits: usize,
     span: usize,
     /// Loop turns of an invocation.
@@ -53,7 +66,11 @@ struct Shape {
 
 impl Product {
     fn choose(&self, class: Class) -> Shape {
-        let tiled = !class.software && self.m > 16 && self.n > 16;
+        let variant = match class.software {
+            true if class.lanes > 0 && !any_computed(self) && self.n >= class.lanes => Variant::Lanes,
+            false if self.m > 16 && self.n > 16 => Variant::Tiled,
+            _ => Variant::Rows,
+        };
         // 16 x 16 in software: 32 x 32 runs 1.6 times as fast, and llvmpipe compiles it for 100 s.
         let side = |size: usize, own: bool, computed: bool| {
             // A computed operand is one block wide, so that its code is written out once; the
@@ -66,17 +83,21 @@ impl Product {
             };
             size.div_ceil(4).clamp(1, most)
         };
-        let [a, b] = self.computed;
-        let blocks = [side(self.m, a, b), side(self.n, b, a)];
-        let tiles = if tiled {
-            self.m.div_ceil(64) * self.n.div_ceil(64)
-        } else {
-            self.m.div_ceil(4 * blocks[0]) * self.n.div_ceil(4 * blocks[1])
+        let blocks = match variant {
+            Variant::Lanes => self.lane_blocks(class.lanes),
+            _ => [side(self.m, self.computed[0], self.computed[1]), side(self.n, self.computed[1], self.computed[0])],
         };
+        let tile = match variant {
+            Variant::Lanes => [4 * blocks[0], class.lanes * blocks[1]],
+            Variant::Tiled => [64, 64],
+            Variant::Rows => blocks.map(|b| 4 * b),
+        };
+        let tiles = self.m.div_ceil(tile[0]) * self.n.div_ceil(tile[1]);
         // Enough tiles to fill the device: 64 lanes in software, 256 workgroups or 16 K lanes else.
-        let enough = match (class.software, tiled) {
+        let enough = match (class.software, variant) {
+            (true, Variant::Lanes) => 64 / class.lanes.max(1),
             (true, _) => 64,
-            (_, true) => 256,
+            (_, Variant::Tiled) => 256,
             _ => 16_384,
         };
         let wanted = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
@@ -84,13 +105,29 @@ impl Product {
         let room = (class.max_buffer_bytes / bytes).max(1);
         // A block of a computed operand is a loop of 16 with the operand's own loops inside.
         let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
-        // gemm_tiled takes k in steps of 32.
-        let grain = if class.software { 4 } else { 32 };
+        // How far k advances at a time.
+        let grain = match variant {
+            Variant::Lanes => class.lanes,
+            _ if class.software => 4,
+            _ => 32,
+        };
         let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(4, SPAN as u64) as usize } else { SPAN };
-        let splits = wanted.max(self.k.div_ceil(most / grain * grain)).min(room).max(1);
+        let splits = wanted.max(self.k.div_ceil((most / grain * grain).max(grain))).min(room).max(1);
         let span = self.k.div_ceil(splits).next_multiple_of(grain);
         let turns = (span as u64 / 4).saturating_mul(each);
-        Shape { tiled, blocks, splits: self.k.div_ceil(span).max(1), span, turns }
+        Shape { variant, blocks, tile, splits: self.k.div_ceil(span).max(1), span, turns }
+    }
+
+    /// The tile of `lanes`. A larger one reads less and compiles longer (64 x 64: 2 s on llvmpipe,
+    /// 32 x 32: 0.4 s), so it is for products that take long.
+    fn lane_blocks(&self, lanes: usize) -> [usize; 2] {
+        let work = self.m as u64 * self.n as u64 * self.k as u64 * self.batch as u64;
+        let most = match work {
+            0..0x0200_0000 => [4, 4],
+            0x0200_0000..0x0800_0000 => [8, 8],
+            _ => [16, 8],
+        };
+        [self.m.div_ceil(4).clamp(1, most[0]), self.n.div_ceil(lanes).clamp(1, most[1])]
     }
 
     /// The dispatches, given a shader with its sizes and accessors set.
@@ -113,19 +150,24 @@ impl Product {
                 shader = shader.replace(name, &computed_block(name))?;
             }
         }
-        let shader = shader
-            .set("SPLITS", s.splits)?
-            .set("SPAN", s.span)?
-            .set("TM4", s.blocks[0])?
-            .set("TN4", s.blocks[1])?
-            .append(&a.functions());
-        let tiles = |m: usize, n: usize| self.m.div_ceil(m) * self.n.div_ceil(n) * self.batch * s.splits;
-        let (entry, count) = if s.tiled {
-            (format!("{}_tiled", self.entry), tiles(64, 64))
-        } else {
-            (self.entry.to_string(), tiles(4 * s.blocks[0], 4 * s.blocks[1]).div_ceil(ROWS))
+        let shader = shader.set("SPLITS", s.splits)?.set("SPAN", s.span)?;
+        let shader = match s.variant {
+            Variant::Rows => shader.set("TM4", s.blocks[0])?.set("TN4", s.blocks[1])?,
+            Variant::Tiled => shader,
+            Variant::Lanes => shader
+                .append(shaders::GEMM_LANES)
+                .set("LANES", class.lanes)?
+                .set("LANE_M4", s.blocks[0])?
+                .set("LANE_N", s.blocks[1])?,
         };
-        let (name, groups) = (label(a.plan, a.kernel), fold_groups(count));
+        let shader = shader.append(&a.functions());
+        let tiles = self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]) * self.batch * s.splits;
+        let (entry, count) = match s.variant {
+            Variant::Rows => ("rows", tiles.div_ceil(ROWS)),
+            Variant::Tiled => ("tiled", tiles),
+            Variant::Lanes => ("lanes", tiles),
+        };
+        let (name, entry, groups) = (label(a.plan, a.kernel), entry.to_string(), fold_groups(count));
         if s.splits == 1 {
             let (text, bound) = a.bindings(None, vectors)?;
             let text = format!("{text}@group(0) @binding({}) var<storage, read> parts: array<f32>;\n", bound.len());
@@ -185,69 +227,6 @@ fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result
     Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?.text)
 }
 
-/// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
-/// loads a block instead of sixteen. `across`: the block lies transposed in memory.
-fn vector_block(
-    name: &str,
-    buffer: &str,
-    [rows, columns]: [usize; 2],
-    batched: bool,
-    across: bool,
-    k: usize,
-) -> String {
-    let (p, q) = match (name, across) {
-        ("block_a", false) => ("m", "k"),
-        ("block_a", _) => ("k", "m"),
-        (_, false) => ("k", "n"),
-        _ => ("n", "k"),
-    };
-    let arguments = if name == "block_a" { "m: i32, k: i32" } else { "k: i32, n: i32" };
-    let base = if batched { format!("batch * {} + ", rows * columns / 4) } else { String::new() };
-    let row = |r: usize| {
-        let at = format!("min({p} + {r}, {})", rows - 1);
-        format!("{buffer}[{base}{at} * {} + column]", columns / 4)
-    };
-    let block = format!("mat4x4<f32>({}, {}, {}, {})", row(0), row(1), row(2), row(3));
-    let value = if across { format!("transpose({block})") } else { block };
-    // gemm_tiled walks k in steps of 32.
-    let past = if k.is_multiple_of(32) {
-        String::new()
-    } else {
-        "    if (k >= K) {\n        return mat4x4<f32>();\n    }\n".into()
-    };
-    format!(
-        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{\n{past}    let column = min({q} >> 2u, {});\n    return {value};\n}}\n",
-        columns / 4 - 1
-    )
-}
-
-/// `block_a` or `block_b` of a computed operand: a loop that holds the element's code once, where
-/// sixteen calls would hold it sixteen times (compilers inline them all). Elements are put in
-/// place by comparison, not by an index, which would move the block to memory.
-fn computed_block(name: &str) -> String {
-    let (arguments, element) = if name == "block_a" {
-        ("m: i32, k: i32", "a_at(batch, m + (e >> 2u), k + (e & 3))")
-    } else {
-        ("k: i32, n: i32", "b_at(batch, k + (e >> 2u), n + (e & 3))")
-    };
-    let rows: String =
-        (0..4).map(|r| format!("        r{r} = select(r{r}, value, lanes == vec4<i32>(e - {}));\n", 4 * r)).collect();
-    format!(
-        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{
-    let lanes = vec4<i32>(0, 1, 2, 3);
-    var r0 = vec4<f32>();
-    var r1 = vec4<f32>();
-    var r2 = vec4<f32>();
-    var r3 = vec4<f32>();
-    for (var e = 0; e < 16; e++) {{
-        let value = vec4<f32>({element});
-{rows}    }}
-    return mat4x4<f32>(r0, r1, r2, r3);
-}}
-"
-    )
-}
-
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel, class);
     let out = kernel.outputs[0];
@@ -259,7 +238,6 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     let inner = |s: &[usize], t: bool| if t { s[s.len() - 2] } else { s[s.len() - 1] };
     let mut p = Product {
         file: ("matmul.wgsl", shaders::MATMUL),
-        entry: "forward",
         batch: numel(lead),
         m: shape[rank - 2],
         n: shape[rank - 1],
@@ -295,6 +273,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         .set("K", p.k)?
         .replace("load_a", &text_a)?
         .replace("load_b", &text_b)?;
+    let tiles = p.choose(class);
     let mut vectors = vec![];
     let buffers: Vec<Option<BufferId>> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
     for (k, (name, across)) in [("block_a", op.transpose_a), ("block_b", op.transpose_b)].into_iter().enumerate() {
@@ -312,6 +291,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
             && whole
             && alone
             && !any_computed(&p)
+            && tiles.variant != Variant::Lanes
         {
             // The blocks are read whole; the buffer is bound as vec4, so the scalar accessor, which
             // nothing calls any more, must not mention it.
@@ -324,10 +304,8 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         }
     }
     p.vectors = vectors.len() == 2;
-    let tiles = p.choose(class);
     if p.vectors && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
-        let tile = if tiles.tiled { [64, 64] } else { tiles.blocks.map(|b| 4 * b) };
-        let exact = p.m.is_multiple_of(tile[0]) && p.n.is_multiple_of(tile[1]);
+        let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
         shader = shader.replace("put_block", &vector_put(exact))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
     }
@@ -339,27 +317,6 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
-
-/// `put_block` where the rows of C are whole vec4s: four stores instead of sixteen, guarded unless
-/// every tile is whole.
-fn vector_put(exact: bool) -> String {
-    let rows: String = (0..4)
-        .map(|r| {
-            let store = format!("out[at + {r} * (N / 4)] = block[{r}];");
-            if exact {
-                format!("    {store}\n")
-            } else {
-                format!("    if (n < N && m + {r} < M) {{\n        {store}\n    }}\n")
-            }
-        })
-        .collect();
-    let head = "fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>)";
-    format!("{head} {{\n    let at = ((batch * M + m) * N + n) / 4;\n{rows}}}\n")
-}
-
-const NO_STORE: &str = "fn store_c(batch: i32, m: i32, n: i32, value: f32) {
-}
-";
 
 /// Whether an operand is computed in the kernel (it may then read any of the buffers).
 fn any_computed(p: &Product) -> bool {

@@ -22,6 +22,8 @@ use crate::plan::{BufferId, Kernel, Plan};
 pub struct Class {
     /// A software device: no workgroup memory, large register tiles.
     pub software: bool,
+    /// Lanes of its subgroups, where all have as many; 0 without subgroups.
+    pub lanes: usize,
     /// The largest scratch buffer.
     pub max_buffer_bytes: usize,
     /// Printed code writes out short loops: where their turns would be too many.

@@ -41,7 +41,7 @@ pub enum Variants {
     Device,
     /// Only kernels printed from cells: slow, and the proof that both agree.
     Naive,
-    /// The fast ones for software devices.
+    /// The fast ones for software devices without subgroups, as browsers have them.
     Software,
     /// The fast ones for real GPUs.
     Hardware,
@@ -121,7 +121,8 @@ impl Gpu {
             Variants::Hardware => false,
             Variants::Device | Variants::Naive => self.device.software,
         };
-        Class { software, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false }
+        let lanes = if self.variants == Variants::Software { 0 } else { self.device.lanes };
+        Class { software, lanes, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false }
     }
 
     fn storage_usage() -> wgpu::BufferUsages {

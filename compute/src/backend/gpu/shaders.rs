@@ -1,7 +1,14 @@
 //! The hand-written shaders, as texts. Nothing is read at run time.
 
 /// What `#import` finds.
-pub const SHARED: &[(&str, &str)] = &[("shared/gemm.wgsl", include_str!("../../../../shaders/shared/gemm.wgsl"))];
+pub const SHARED: &[(&str, &str)] = &[
+    ("shared/gemm.wgsl", include_str!("../../../../shaders/shared/gemm.wgsl")),
+    ("shared/conv2d.wgsl", include_str!("../../../../shaders/shared/conv2d.wgsl")),
+];
+
+/// An entry point more for whatever imports `shared/gemm.wgsl`; it needs subgroups, so it is added
+/// where a device has them.
+pub const GEMM_LANES: &str = include_str!("../../../../shaders/shared/gemm_lanes.wgsl");
 
 pub const MATMUL: &str = include_str!("../../../../shaders/matmul.wgsl");
 pub const CONV2D_FORWARD: &str = include_str!("../../../../shaders/conv2d_forward.wgsl");

@@ -58,7 +58,6 @@ pub(in super::super) fn forward(
     let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
     let mut p = Product {
         file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
-        entry: "forward",
         batch: op.geometry.groups,
         m: w[0] / op.geometry.groups,
         n: x[0] * y[2] * y[3],
@@ -92,7 +91,6 @@ pub(in super::super) fn backward_x(
     let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
     let mut p = Product {
         file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
-        entry: "backward_x",
         batch: op.geometry.groups,
         m: w[1],
         n: dx[0] * dx[2] * dx[3],
@@ -121,7 +119,6 @@ pub(in super::super) fn backward_w(
     let with_bias = kernel.outputs.len() > 1;
     let mut p = Product {
         file: ("conv2d_backward_w.wgsl", shaders::CONV2D_BACKWARD_W),
-        entry: "backward_w",
         batch: op.geometry.groups,
         m: dw[0] / op.geometry.groups,
         n: dw[1] * dw[2] * dw[3] + usize::from(with_bias),
