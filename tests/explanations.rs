@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use compute::autodiff::grad;
 use compute::cell::Cell;
 use compute::cell::print::{MathMl, Names, Text, equation};
 use compute::cell::rand::bits;
 use compute::cell::wgsl::{self, Read};
+use compute::difference::central_difference;
 use compute::explain::{explain, flat};
 use compute::graph::{Graph, Kind, NodeId, TensorType};
+use compute::ops::elementwise::Unary;
 use compute::ops::{Lowering, Op, OpResult};
 use compute::rewrite::Fusion;
 use compute::session::Session;
@@ -70,7 +73,8 @@ fn a_hundred_numbers_explained_down_to_the_leaves_equal_the_devices() {
             for (&(node, at), device) in chunk.iter().zip(&values) {
                 let index = unravel(at, g.shape(node));
                 let mut read = |n: NodeId, ix: &[usize]| Ok(walk.get(n)[flat(ix, g.shape(n))]);
-                let d = explain(g, node, &index, &mut read).unwrap_or_else(|e| panic!("{}: {e}", g.node(node).name));
+                let d = explain(g, node, &index, usize::MAX, &mut read)
+                    .unwrap_or_else(|e| panic!("{}: {e}", g.node(node).name));
                 let op = g.node(node).op().expect("an op").name();
                 ops.insert(op);
                 let scale = device.iter().fold(1e-6f64, |m, x| m.max(x.abs()));
@@ -201,7 +205,7 @@ fn a_corrupted_definition_shows_everywhere() {
         let gpu = run(Session::new(backends::gpu(), Fusion::default()));
         let cpu = run(Session::new(backends::cpu(), Fusion::default()));
         let mut read = |n: NodeId, ix: &[usize]| Ok(f64::from(values[flat(ix, g.shape(n))]));
-        let told = explain(&g, y, &[1, 0], &mut read).expect("an explanation");
+        let told = explain(&g, y, &[1, 0], usize::MAX, &mut read).expect("an explanation");
         let Kind::Op(op) = &g.node(y).kind else { panic!("an op") };
         let cell = op.cell(&[g.ty(a), g.ty(b)], g.ty(y));
         let reads = [Read::buffer("a", DType::F32, g.shape(a)), Read::buffer("b", DType::F32, g.shape(b))];
@@ -217,4 +221,59 @@ fn a_corrupted_definition_shows_everywhere() {
     assert!((bad.3 - good.3 - 0.5).abs() < 1e-12, "explanation");
     assert!(bad.4 != good.4 && bad.4.contains("0.5"), "formula: {}", bad.4);
     assert!(bad.5 != good.5, "shader");
+}
+
+/// A long sum shows its largest terms and the total of the rest; a gradient equals its central
+/// difference, of a leaf and of a value between.
+#[test]
+fn long_sums_fold_and_gradients_have_a_numerical_check() {
+    let mut g = Graph::new();
+    let x = g.feed("x", TensorType::f32([3, 50]));
+    let w = g.param("w", [50, 2]);
+    let y = g.matmul(x, w).expect("matmul");
+    let h = g.unary(Unary::Tanh, y).expect("tanh");
+    let loss = g.sum_all(h).expect("sum");
+    let grads = grad(&mut g, loss, &[w, y]).expect("gradients");
+    for (k, d) in grads.iter().enumerate() {
+        g.output(format!("d{k}"), *d);
+    }
+    let leaves: Vec<(String, Tensor)> = [("x", vec![3, 50]), ("w", vec![50, 2])]
+        .into_iter()
+        .enumerate()
+        .map(|(k, (name, shape))| {
+            let n: usize = shape.iter().product();
+            let values = (0..n).map(|i| bits(3, k as u32, 1, i as u32) as f32 / 2.0f32.powi(32) - 0.5).collect();
+            (name.to_string(), Tensor::f32(shape, values))
+        })
+        .collect();
+
+    let mut read = |n: NodeId, ix: &[usize]| {
+        let (_, t) = leaves.iter().find(|(name, _)| *name == g.node(n).name).expect("a leaf");
+        Ok(t.at(flat(ix, t.shape())))
+    };
+    let all = explain(&g, y, &[1, 1], usize::MAX, &mut read).expect("an explanation");
+    let few = explain(&g, y, &[1, 1], 8, &mut read).expect("an explanation");
+    assert_eq!((all.terms.len(), all.folded), (50, None));
+    assert_eq!((few.terms.as_slice(), few.value, few.reads.len()), (&all.terms[..8], all.value, 100));
+    let folded = few.folded.expect("a rest");
+    let shown: f64 = few.terms.iter().map(|t| t.value).sum();
+    assert_eq!(folded.count, 42);
+    assert!((shown + folded.value - all.value).abs() < 1e-12);
+    assert!(all.mathml.starts_with("<math") && all.mathml.contains("∑"));
+
+    let mut session = backends::reference();
+    let program = session.load(&g).expect("loads");
+    for (name, value) in &leaves {
+        session.write(name, value).expect("a leaf");
+    }
+    session.run(program).expect("runs");
+    for (k, (node, at)) in [(w, 37), (y, 4)].into_iter().enumerate() {
+        let analytic = pollster::block_on(session.output_f64(program, &format!("d{k}"))).expect("a gradient")[at];
+        let index = unravel(at, g.shape(node));
+        let mut fresh = backends::reference();
+        let check = central_difference(&mut fresh, &g, loss, node, &index, 1e-5, &leaves);
+        let numeric = pollster::block_on(check).expect("a difference").slope;
+        assert!((analytic - numeric).abs() < 1e-8, "{analytic} and {numeric}");
+        assert!(analytic.abs() > 1e-3);
+    }
 }

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["cell", "graph", "ops", "rewrite", "tensor"]),
     ("backend", &["cell", "graph", "ops", "plan", "rewrite", "tensor"]),
     ("session", &["backend", "graph", "plan", "rewrite", "tensor"]),
+    ("difference", &["backend", "graph", "session", "tensor"]),
     ("explain", &["cell", "graph", "tensor"]),
     ("nn", &["cell", "graph", "ops", "tensor"]),
     ("optim", &["graph", "ops", "tensor"]),

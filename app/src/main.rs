@@ -1,41 +1,28 @@
-//! The page. For now it shows one thing: that the engine runs in this browser, and on what.
+//! The page of Chainrule. One wasm module is both sides: in a window it shows the page, in a web
+//! worker it is the engine.
 
-use compute::backend::gpu;
-use leptos::prelude::*;
-use wasm_bindgen_futures::spawn_local;
+mod engine;
+mod lessons;
+mod page;
+mod scenes;
+mod widgets;
 
-/// What the search for an adapter came to.
-#[derive(Clone, PartialEq)]
-enum Found {
-    Looking,
-    Adapter(String),
-    None,
-}
-
-#[component]
-fn App() -> impl IntoView {
-    let (found, set_found) = signal(Found::Looking);
-    spawn_local(async move {
-        let first = gpu::adapters().await.into_iter().next();
-        set_found.set(first.map_or(Found::None, |a| Found::Adapter(a.summary)));
-    });
-    view! {
-        <main>
-            <h1>"Chainrule " <span lang="zh">"链式法则"</span></h1>
-            <p>"Deep learning you can see." <br/> <span lang="zh">"看得见的深度学习。"</span></p>
-            <p id="adapter">
-                {move || match found.get() {
-                    Found::Looking => "Looking for a GPU… 正在寻找 GPU……".to_string(),
-                    Found::Adapter(name) => format!("WebGPU: {name}"),
-                    Found::None => {
-                        "No WebGPU here: the CPU will compute. 此浏览器没有 WebGPU，将用 CPU 计算。".to_string()
-                    }
-                }}
-            </p>
-        </main>
+fn main() {
+    if js_sys::global().is_instance_of_window() {
+        page::mount();
+    } else {
+        engine::worker::start();
     }
 }
 
-fn main() {
-    leptos::mount::mount_to_body(App);
+/// Whether a global object is a page's.
+trait Global {
+    fn is_instance_of_window(&self) -> bool;
+}
+
+impl Global for js_sys::Object {
+    fn is_instance_of_window(&self) -> bool {
+        use wasm_bindgen::JsCast;
+        self.is_instance_of::<web_sys::Window>()
+    }
 }

@@ -5,8 +5,10 @@
 //! The caller supplies values (of any backend, or of `Session::inspect`); nothing is computed
 //! here but the one element, in f64.
 
+use std::collections::BTreeSet;
+
 use crate::cell::eval::{Env, Inputs, eval_in, idx};
-use crate::cell::print::{Names, Style, Text, equation, expression};
+use crate::cell::print::{MathMl, Names, Style, Text, equation, expression};
 use crate::cell::{Bin, Cell, Idx, Red, inline};
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::tensor::strides;
@@ -28,6 +30,13 @@ pub struct Term {
     pub reads: Vec<Reference>,
 }
 
+/// The terms that are not shown: how many, and what they come to by the same reduction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Folded {
+    pub count: usize,
+    pub value: f64,
+}
+
 /// The derivation of one number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derivation {
@@ -37,22 +46,27 @@ pub struct Derivation {
     pub value: f64,
     /// `y[m, n] = ...`
     pub formula: String,
+    /// The same in MathML.
+    pub mathml: String,
     /// The value outside the sum: a bias, say, with the sum as `Σ`.
     pub frame: String,
-    /// Terms, largest first in absolute value. Empty for a leaf.
+    /// Terms, largest first in absolute value, at most as many as were asked for. Empty for a leaf.
     pub terms: Vec<Term>,
+    /// The rest of a long sum.
+    pub folded: Option<Folded>,
     /// How terms combine.
     pub reduction: Option<Red>,
     /// Every element read, each once.
     pub reads: Vec<Reference>,
 }
 
-/// Explains element `index` of `node`. `values` gives elements of the node's inputs. Errors: an
-/// index outside the tensor, or whatever `values` reports.
+/// Explains element `index` of `node` with at most `most` terms in full. `values` gives elements of
+/// the node's inputs. Errors: an index outside the tensor, or whatever `values` reports.
 pub fn explain(
     g: &Graph,
     node: NodeId,
     index: &[usize],
+    most: usize,
     values: &mut dyn FnMut(NodeId, &[usize]) -> Result<f64, String>,
 ) -> Result<Derivation, String> {
     let n = g.node(node);
@@ -67,8 +81,10 @@ pub fn explain(
             index: index.to_vec(),
             value,
             formula: format!("{} is given, not computed", n.name),
+            mathml: String::new(),
             frame: Text.number(value),
             terms: vec![],
+            folded: None,
             reduction: None,
             reads: vec![],
         });
@@ -77,31 +93,49 @@ pub fn explain(
     let cell = op.cell(&types, &n.ty);
     let names = Names::new(&op.operands(), &op.axes(), shape.len());
     let axes: Vec<i64> = index.iter().map(|&i| i as i64).collect();
-    let mut reader = Reader { g, inputs: &n.inputs, values, seen: vec![] };
+    let mut reader = Reader { g, inputs: &n.inputs, values, seen: Seen::default() };
     let value = eval_in(&cell, &axes, &mut Env::default(), &mut reader)?;
-    let reads = std::mem::take(&mut reader.seen);
-    let parts = split(&cell);
+    let reads = std::mem::take(&mut reader.seen).all;
+    let (mut frame, mut reduction, mut folded) = (String::new(), None, None);
     let mut terms = vec![];
-    let (mut frame, mut reduction) = (String::new(), None);
-    match parts {
+    match split(&cell) {
         Some((red, sum)) => {
-            collect(&sum, &axes, &mut Env::default(), red, &mut reader, &mut terms)?;
+            let mut all = vec![];
+            collect(&sum, &axes, &mut Env::default(), red, &mut reader, &mut all)?;
+            all.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
+            let rest_of = all.get(most..).unwrap_or_default();
+            if !rest_of.is_empty() {
+                let value = rest_of.iter().fold(red.identity(), |sum, t| red.combine(sum, t.value));
+                folded = Some(Folded { count: rest_of.len(), value });
+            }
+            all.truncate(most);
+            for mut t in all {
+                terms.push(term(t.cell, &axes, &mut t.env, &mut reader)?);
+            }
             reduction = Some(red);
             frame = substituted(&rest(&cell, &sum), &axes, &Env::default(), &mut reader)?;
         }
         None => terms.push(term(&cell, &axes, &mut Env::default(), &mut reader)?),
     }
-    terms.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     Ok(Derivation {
         node,
         index: index.to_vec(),
         value,
         formula: equation(&Text, "y", &cell, &names, shape.len()),
+        mathml: equation(&MathMl, "y", &cell, &names, shape.len()),
         frame,
         terms,
+        folded,
         reduction,
         reads,
     })
+}
+
+/// Elements in the order of their first read.
+#[derive(Default)]
+struct Seen {
+    all: Vec<Reference>,
+    known: BTreeSet<(NodeId, Vec<usize>)>,
 }
 
 /// Reads inputs and remembers what was read, each element once.
@@ -109,7 +143,7 @@ struct Reader<'a> {
     g: &'a Graph,
     inputs: &'a [NodeId],
     values: &'a mut dyn FnMut(NodeId, &[usize]) -> Result<f64, String>,
-    seen: Vec<Reference>,
+    seen: Seen,
 }
 
 impl Inputs for Reader<'_> {
@@ -121,8 +155,8 @@ impl Inputs for Reader<'_> {
             .filter(|at| at.len() == shape.len() && at.iter().zip(shape).all(|(i, d)| i < d))
             .ok_or_else(|| format!("{} {shape:?} has no element {index:?}", self.g.node(node).name))?;
         let value = (self.values)(node, &at)?;
-        if self.seen.iter().all(|r| r.node != node || r.index != at) {
-            self.seen.push(Reference { node, index: at, value });
+        if self.seen.known.insert((node, at.clone())) {
+            self.seen.all.push(Reference { node, index: at, value });
         }
         Ok(value)
     }
@@ -149,14 +183,21 @@ fn rest(cell: &Cell, sum: &Cell) -> Cell {
     }
 }
 
+/// A term by its value and the indices it stands for.
+struct Found<'a> {
+    value: f64,
+    cell: &'a Cell,
+    env: Env,
+}
+
 /// The terms of nested reductions of one kind, flattened.
-fn collect(
-    cell: &Cell,
+fn collect<'a>(
+    cell: &'a Cell,
     axes: &[i64],
     env: &mut Env,
     red: Red,
     reader: &mut Reader,
-    out: &mut Vec<Term>,
+    out: &mut Vec<Found<'a>>,
 ) -> Result<(), String> {
     match cell {
         Cell::Reduce(r, v, lo, hi, body) if *r == red => {
@@ -167,18 +208,19 @@ fn collect(
             Ok(())
         }
         other => {
-            out.push(term(other, axes, env, reader)?);
+            let value = eval_in(other, axes, env, reader)?;
+            reader.seen = Seen::default();
+            out.push(Found { value, cell: other, env: env.clone() });
             Ok(())
         }
     }
 }
 
 fn term(cell: &Cell, axes: &[i64], env: &mut Env, reader: &mut Reader) -> Result<Term, String> {
-    reader.seen.clear();
+    reader.seen = Seen::default();
     let value = eval_in(cell, axes, env, reader)?;
-    let reads = std::mem::take(&mut reader.seen);
+    let reads = std::mem::take(&mut reader.seen).all;
     let text = substituted(cell, axes, env, reader)?;
-    reader.seen.clear();
     Ok(Term { value, text, reads })
 }
 

@@ -207,10 +207,24 @@ impl Graph {
         id
     }
 
+    /// The graph with a feed of this name in the place of `node`: what follows from another value of
+    /// it. Numbers of nodes stay.
+    pub fn cut(&self, node: NodeId, name: &str) -> Graph {
+        let mut out = Graph { outputs: self.outputs.clone(), updates: self.updates.clone(), ..Graph::default() };
+        for id in self.ids() {
+            let mut copy = self.node(id).clone();
+            if id == node {
+                copy = Node { kind: Kind::Leaf(Leaf::Feed), inputs: vec![], ty: copy.ty, name: name.into() };
+            }
+            out.push_copy(copy);
+        }
+        out
+    }
+
     /// The nodes that outputs and updates need.
     pub fn live(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
-        for (_, id) in self.outputs.iter().chain(&[]) {
+        for (_, id) in &self.outputs {
             live[id.index()] = true;
         }
         for (leaf, value) in &self.updates {

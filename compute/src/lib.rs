@@ -5,6 +5,7 @@ pub mod backend;
 pub mod cell;
 pub mod checkpoint;
 pub mod data;
+pub mod difference;
 pub mod events;
 pub mod explain;
 pub mod graph;

@@ -3,7 +3,7 @@
 //! - `cifar`: CIFAR-10 in its binary layout
 //! - `idx`: the IDX files of MNIST and Fashion-MNIST, plain or gzip
 //! - `container`, `picture`, `folder`, `assemble`: a folder of PNG, JPEG and WebP files by class
-//! - `sample`: the two data sets inside the binary (feature `sample`)
+//! - `sample`: the two data sets that come with the program
 //! - `order`: who is in the validation part, and the order of an epoch
 //!
 //! Pixels stay `u8` and planar, `[n, channels, height, width]` row-major, as they go to the device.
@@ -18,7 +18,6 @@ pub mod folder;
 pub mod idx;
 pub mod order;
 pub mod picture;
-#[cfg(feature = "sample")]
 pub mod sample;
 
 pub use error::DataError;

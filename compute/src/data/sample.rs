@@ -1,6 +1,6 @@
-//! The two data sets inside the binary (feature `sample`): real images under the MIT licence, so
-//! that the first run needs no download. Sources, licences and how they were made:
-//! `compute/assets/*/README.md`.
+//! The two data sets that come with the program: real images under the MIT licence, so that the
+//! first run needs no download. Inside the binary (feature `sample`); the page fetches the same
+//! files. Sources, licences and how they were made: `compute/assets/*/README.md`.
 
 use super::{DataError, Dataset, Images, idx, picture};
 
@@ -11,38 +11,81 @@ pub const FASHION_CLASSES: [&str; 10] =
 pub const BLOOD_CLASSES: [&str; 3] = ["Platelets", "RBC", "WBC"];
 const CELL: usize = 64;
 
-macro_rules! asset {
-    ($path:literal) => {
-        ($path, include_bytes!(concat!("../../assets/", $path)).as_slice())
-    };
+/// A file: its name for messages, and its bytes.
+pub type File<'a> = (&'a str, &'a [u8]);
+
+/// The parts that the training images of Fashion-MNIST's sample are in, 1,000 each.
+pub const FASHION_PARTS: usize = 5;
+
+/// The sample of Fashion-MNIST, 28x28 grey, 10 classes, from its files: parts of the training images
+/// and the test images, each with its labels.
+pub fn fashion(train: &[[File; 2]], test: [File; 2]) -> Result<Dataset, DataError> {
+    let part = |[images, labels]: [File; 2]| idx::images(images, labels, FASHION_CLASSES.len());
+    let mut all = Images { channels: 1, height: 28, width: 28, pixels: vec![], labels: vec![] };
+    for files in train {
+        let images = part(*files)?;
+        if !all.append(&images) {
+            return Err(DataError::Corrupt {
+                file: files[0].0.into(),
+                offset: 0,
+                problem: format!("images of {}x{}, not 28x28", images.width, images.height),
+                advice: "use the files that come with the program",
+            });
+        }
+    }
+    let classes = FASHION_CLASSES.map(String::from).to_vec();
+    Ok(Dataset { name: "fashion-sample".into(), classes, train: all, test: part(test)? })
 }
 
-/// 5,000 + 1,000 images of Fashion-MNIST, 28x28 grey, 10 classes.
-pub fn fashion_sample() -> Result<Dataset, DataError> {
-    let part = |images, labels| idx::images(images, labels, FASHION_CLASSES.len());
-    Ok(Dataset {
-        name: "fashion-sample".into(),
-        classes: FASHION_CLASSES.map(String::from).to_vec(),
-        train: part(
-            asset!("fashion-sample/train-images-idx3-ubyte.gz"),
-            asset!("fashion-sample/train-labels-idx1-ubyte.gz"),
-        )?,
-        test: part(
-            asset!("fashion-sample/t10k-images-idx3-ubyte.gz"),
-            asset!("fashion-sample/t10k-labels-idx1-ubyte.gz"),
-        )?,
-    })
+/// The blood-cell crops, 64x64 RGB, 3 classes, from their mosaics and labels.
+pub fn blood(train: [File; 2], test: [File; 2]) -> Result<Dataset, DataError> {
+    let classes = BLOOD_CLASSES.map(String::from).to_vec();
+    let part = |[sheet, labels]: [File; 2]| mosaic(sheet, labels);
+    Ok(Dataset { name: "blood-cells".into(), classes, train: part(train)?, test: part(test)? })
 }
 
-/// 803 + 193 blood-cell crops, 64x64 RGB, 3 classes.
-pub fn blood_cells() -> Result<Dataset, DataError> {
-    Ok(Dataset {
-        name: "blood-cells".into(),
-        classes: BLOOD_CLASSES.map(String::from).to_vec(),
-        train: mosaic(asset!("blood-cells/train-images.webp"), asset!("blood-cells/train-labels-idx1-ubyte.gz"))?,
-        test: mosaic(asset!("blood-cells/test-images.webp"), asset!("blood-cells/test-labels-idx1-ubyte.gz"))?,
-    })
+#[cfg(feature = "sample")]
+mod embedded {
+    use super::{DataError, Dataset, blood, fashion};
+
+    macro_rules! asset {
+        ($path:expr) => {
+            ($path, include_bytes!(concat!("../../assets/", $path)).as_slice())
+        };
+    }
+
+    macro_rules! fashion_part {
+        ($part:literal) => {
+            [
+                asset!(concat!("fashion-sample/", $part, "-images-idx3-ubyte.gz")),
+                asset!(concat!("fashion-sample/", $part, "-labels-idx1-ubyte.gz")),
+            ]
+        };
+    }
+
+    /// 5,000 + 1,000 images of Fashion-MNIST.
+    pub fn fashion_sample() -> Result<Dataset, DataError> {
+        let train = [
+            fashion_part!("train-0"),
+            fashion_part!("train-1"),
+            fashion_part!("train-2"),
+            fashion_part!("train-3"),
+            fashion_part!("train-4"),
+        ];
+        fashion(&train, fashion_part!("t10k"))
+    }
+
+    /// 803 + 193 blood-cell crops.
+    pub fn blood_cells() -> Result<Dataset, DataError> {
+        blood(
+            [asset!("blood-cells/train-images.webp"), asset!("blood-cells/train-labels-idx1-ubyte.gz")],
+            [asset!("blood-cells/test-images.webp"), asset!("blood-cells/test-labels-idx1-ubyte.gz")],
+        )
+    }
 }
+
+#[cfg(feature = "sample")]
+pub use embedded::{blood_cells, fashion_sample};
 
 /// Cuts a mosaic into its cells, row by row.
 fn mosaic(image: (&str, &[u8]), labels: (&str, &[u8])) -> Result<Images, DataError> {
@@ -71,7 +114,7 @@ fn mosaic(image: (&str, &[u8]), labels: (&str, &[u8])) -> Result<Images, DataErr
     Ok(Images { channels: 3, height: CELL, width: CELL, pixels, labels })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sample"))]
 mod tests {
     use super::*;
     use sha2::{Digest, Sha256};

@@ -5,18 +5,16 @@
 //! numbers and learning rate, all follow from it and the recipe. So a run continues from a
 //! checkpoint with the same bits, and any step can be replayed for inspection.
 
+mod evaluate;
 mod state;
 
 use std::collections::BTreeMap;
 
 use crate::backend::{BackendError, ProgramId};
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{CheckpointError, Named};
 use crate::data::{Dataset, Images, permutation, stratified_split};
 use crate::graph::NodeId;
-use crate::metrics::{Confusion, Evaluation};
-use crate::network::{
-    ImageShape, ModelError, RING, TrainStep, eval_step, images_feed, labels_feed, optimizer, train_step,
-};
+use crate::network::{ImageShape, ModelError, RING, TrainStep, images_feed, labels_feed, optimizer, train_step};
 use crate::nn::init;
 use crate::optim;
 use crate::recipe::Recipe;
@@ -49,6 +47,8 @@ pub struct StepMetrics {
     pub images: u32,
 }
 
+pub use evaluate::Prediction;
+
 /// Which held-out images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -72,6 +72,8 @@ pub struct Trainer {
     order: (usize, Vec<u32>),
     step: usize,
     read: usize,
+    /// What the recipe's learning rate is multiplied by.
+    rate_scale: f64,
 }
 
 impl Trainer {
@@ -106,6 +108,7 @@ impl Trainer {
             order: (usize::MAX, vec![]),
             step: 0,
             read: 0,
+            rate_scale: 1.0,
         };
         let id = trainer.session.load(&trainer.network.graph)?;
         trainer.steps.insert(batch, id);
@@ -189,7 +192,13 @@ impl Trainer {
     }
 
     pub fn learning_rate(&self, step: usize) -> f64 {
-        self.recipe.schedule.lr(self.recipe.optimizer.lr, step, self.steps_per_epoch(), self.total_steps())
+        self.rate_scale * self.recipe.schedule.lr(self.recipe.optimizer.lr, step, self.steps_per_epoch(), self.total_steps())
+    }
+
+    /// Multiplies the learning rate of the recipe from now on. A run that a reader steers like this is
+    /// no longer the recipe's: it is for looking.
+    pub fn scale_learning_rate(&mut self, scale: f64) {
+        self.rate_scale = scale;
     }
 
     /// The images of a step, as positions in the training set.
@@ -213,17 +222,23 @@ impl Trainer {
         self.order.1[from..to].to_vec()
     }
 
-    /// Writes what a step reads: images, labels, the random key, the optimiser's scalars.
-    fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
+    /// What a step reads, and how many images: images, labels, the random key, the optimiser's
+    /// scalars.
+    fn feeds(&mut self, step: usize) -> (usize, Named) {
         let which = self.images_of(step);
-        feed(&mut self.session, &self.data.train, &which, which.len())?;
-        let rng = Tensor::u32([2], vec![self.recipe.train.seed, step as u32]);
-        self.session.write("rng", &rng)?;
-        let lr = self.learning_rate(step);
-        for (name, value) in optim::scalars(&optimizer(&self.recipe), step as u64 + 1, lr) {
-            self.session.write(name, &Tensor::scalar(value))?;
+        let mut all = batch(&self.data.train, &which, which.len());
+        all.push(("rng".into(), Tensor::u32([2], vec![self.recipe.train.seed, step as u32])));
+        let scalars = optim::scalars(&optimizer(&self.recipe), step as u64 + 1, self.learning_rate(step));
+        all.extend(scalars.into_iter().map(|(name, value)| (name.to_string(), Tensor::scalar(value))));
+        (which.len(), all)
+    }
+
+    fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
+        let (n, feeds) = self.feeds(step);
+        for (name, value) in &feeds {
+            self.session.write(name, value)?;
         }
-        Ok(which.len())
+        Ok(n)
     }
 
     /// Starts one step on the device and moves on.
@@ -284,51 +299,23 @@ impl Trainer {
         }
         Ok("none when the step is replayed".into())
     }
-
-    /// Accuracy, scores and mean loss on held-out images. Weights do not change.
-    pub async fn evaluate(&mut self, part: Part) -> Result<Evaluation, TrainError> {
-        let which: Vec<u32> = match part {
-            Part::Validation => self.validation_images.clone(),
-            Part::Test => (0..self.data.test.len() as u32).collect(),
-        };
-        let mut confusion = Confusion::new(self.data.classes.clone());
-        let mut total = 0.0;
-        for chunk in which.chunks(self.batch()) {
-            let program = self.eval_program(chunk.len())?;
-            let images = if part == Part::Test { &self.data.test } else { &self.data.train };
-            feed(&mut self.session, images, chunk, chunk.len())?;
-            self.session.run(program)?;
-            let predicted = self.session.output(program, "predicted").await?;
-            let losses = self.session.output(program, "losses").await?;
-            for (k, &i) in chunk.iter().enumerate() {
-                let truth = images.labels.get(i as usize).copied().unwrap_or(0);
-                confusion.add(truth as usize, predicted.at(k) as usize).map_err(|e| TrainError::Data(e.to_string()))?;
-                total += losses.at(k);
-            }
-        }
-        Ok(Evaluation::new(&confusion, total / which.len().max(1) as f64))
-    }
-
-    fn eval_program(&mut self, n: usize) -> Result<ProgramId, TrainError> {
-        if let Some(id) = self.evals.get(&n) {
-            return Ok(*id);
-        }
-        let step = eval_step(&self.recipe, self.shape, n)?;
-        let id = self.session.load(&step.graph)?;
-        self.evals.insert(n, id);
-        Ok(id)
-    }
 }
 
-/// Writes the images and labels of a batch, padded to `n` with zeros.
-pub fn feed(session: &mut Session, images: &Images, which: &[u32], n: usize) -> Result<(), TrainError> {
+/// The feeds of a batch, padded to `n` with zeros.
+fn batch(images: &Images, which: &[u32], n: usize) -> Named {
     let mut pixels = Vec::with_capacity(n * images.stride());
     images.gather(which, &mut pixels);
     pixels.resize(n * images.stride(), 0);
     let mut labels: Vec<u32> = which.iter().filter_map(|&i| images.labels.get(i as usize).copied()).collect();
     labels.resize(n, 0);
     let shape = [n, images.channels, images.height, images.width];
-    session.write(&images_feed(n), &Tensor::u8(shape, pixels))?;
-    session.write(&labels_feed(n), &Tensor::u32([n], labels))?;
+    vec![(images_feed(n), Tensor::u8(shape, pixels)), (labels_feed(n), Tensor::u32([n], labels))]
+}
+
+/// Writes the images and labels of a batch, padded to `n` with zeros.
+pub fn feed(session: &mut Session, images: &Images, which: &[u32], n: usize) -> Result<(), TrainError> {
+    for (name, value) in batch(images, which, n) {
+        session.write(&name, &value)?;
+    }
     Ok(())
 }

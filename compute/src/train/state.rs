@@ -68,6 +68,22 @@ impl Trainer {
         Ok(())
     }
 
+    /// Fresh weights and states, and the first step again.
+    pub fn restart(&mut self) -> Result<(), TrainError> {
+        let g = self.network.graph.clone();
+        for id in g.leaves(|l| *l == Leaf::State) {
+            let zero = Tensor::f32(g.shape(id), vec![0.0; g.ty(id).numel()]);
+            self.session.write(&g.node(id).name, &zero)?;
+        }
+        (self.step, self.read) = (0, 0);
+        self.initialise()
+    }
+
+    /// How many images the next step reads, and all that it is fed.
+    pub fn next_feeds(&mut self) -> (usize, Named) {
+        self.feeds(self.step)
+    }
+
     /// The gradients of the parameters at the present weights on the first batch of the present
     /// epoch: for histograms and for the reader. The program is built once.
     pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {

@@ -285,6 +285,31 @@ impl Device {
         Ok(Pipeline { pipeline, layout })
     }
 
+    /// What the compiler says of a text. An invalid one is reported here and nowhere else.
+    pub async fn compiler_messages(&self, code: &str) -> Vec<(u32, String)> {
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let source = wgpu::ShaderSource::Wgsl(code.into());
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("edited"), source });
+        let info = module.get_compilation_info().await;
+        let failed = scope.pop().await;
+        let mut out: Vec<(u32, String)> = info
+            .messages
+            .into_iter()
+            .map(|m| {
+                let kind = match m.message_type {
+                    wgpu::CompilationMessageType::Error => "error",
+                    wgpu::CompilationMessageType::Warning => "warning",
+                    wgpu::CompilationMessageType::Info => "note",
+                };
+                (m.location.map_or(0, |l| l.line_number), format!("{kind}: {}", m.message))
+            })
+            .collect();
+        if let (Some(e), true) = (failed, out.iter().all(|(_, m)| !m.starts_with("error"))) {
+            out.push((0, format!("error: {e}")));
+        }
+        out
+    }
+
     pub fn bind_group(
         &mut self,
         label: &str,

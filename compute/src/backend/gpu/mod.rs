@@ -63,6 +63,8 @@ pub struct Gpu {
     upload: Upload,
     download: Download,
     variants: Variants,
+    /// What the first dispatch of the next program runs instead of its own text.
+    text: Option<String>,
 }
 
 impl Gpu {
@@ -90,12 +92,25 @@ impl Gpu {
             upload: Upload::default(),
             download: Download::default(),
             variants: Variants::Device,
+            text: None,
         })
     }
 
     /// Chooses the variants of programs loaded from now on.
     pub fn set_variants(&mut self, variants: Variants) {
         self.variants = variants;
+    }
+
+    /// The next program's first dispatch runs this text, with the entry point and the bindings of
+    /// its own: for readers who edit a kernel.
+    pub fn set_text(&mut self, code: String) {
+        self.text = Some(code);
+    }
+
+    /// What the compiler says of a text: line (0 if it names none) and message; those that stop it
+    /// start with `error`.
+    pub async fn compiler_messages(&self, code: &str) -> Vec<(u32, String)> {
+        self.device.compiler_messages(code).await
     }
 
     /// Fills all values of a program's steps with NaN (leaves stay), so that a test sees an

@@ -43,6 +43,10 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
             |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);
     }
+    if let (Some(text), Some(first)) = (gpu.text.take(), dispatches.first_mut()) {
+        first.code = text;
+        first.checked = true;
+    }
     for d in &dispatches {
         check_limits(&gpu.device, d)?;
     }

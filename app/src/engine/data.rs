@@ -1,0 +1,83 @@
+//! Data sets over the network, from the page's own folder and from no other place; parsed by the
+//! engine's own parsers.
+
+use compute::data::sample::{self, FASHION_PARTS};
+use compute::data::{Dataset, cifar};
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+/// Images in one part of the sample.
+const PART: usize = 1000;
+
+/// Fetches a set by its recipe name; of its training images no more than `limit` needs.
+pub async fn fetch(set: &str, limit: Option<usize>) -> Result<Dataset, String> {
+    let mut all = match set {
+        "fashion-sample" => fashion(limit).await?,
+        "cifar10" => cifar10(limit).await?,
+        other => {
+            return Err(format!(
+                "the page has no data set {other}; it knows fashion-sample, and cifar10 where the server has it"
+            ));
+        }
+    };
+    if let Some(limit) = limit {
+        all.train.truncate(limit);
+    }
+    Ok(all)
+}
+
+async fn fashion(limit: Option<usize>) -> Result<Dataset, String> {
+    let parts = limit.map_or(FASHION_PARTS, |n| n.div_ceil(PART).clamp(1, FASHION_PARTS));
+    let mut names: Vec<String> = (0..parts).map(|k| format!("train-{k}")).collect();
+    // A run that trains on one part is evaluated on images of that part that it keeps back.
+    let whole = parts == FASHION_PARTS;
+    if whole {
+        names.push("t10k".into());
+    }
+    let mut files = vec![];
+    for name in &names {
+        let paths = [format!("data/{name}-images-idx3-ubyte.gz"), format!("data/{name}-labels-idx1-ubyte.gz")];
+        let [images, labels] = [get(&paths[0]).await?, get(&paths[1]).await?];
+        files.push((paths, images, labels));
+    }
+    let all: Vec<[sample::File; 2]> =
+        files.iter().map(|(p, i, l)| [(p[0].as_str(), i.as_slice()), (p[1].as_str(), l.as_slice())]).collect();
+    let (train, test) = if whole { all.split_at(parts) } else { (all.as_slice(), &all[..1]) };
+    let mut set = sample::fashion(train, test[0]).map_err(|e| e.to_string())?;
+    if !whole {
+        set.test.truncate(0);
+    }
+    Ok(set)
+}
+
+async fn cifar10(limit: Option<usize>) -> Result<Dataset, String> {
+    let batches = limit.map_or(5, |n| n.div_ceil(cifar::BATCH_RECORDS).clamp(1, 5));
+    let read = async |file: &str| {
+        let path = format!("data/cifar10/{file}");
+        let bytes = get(&path).await.map_err(|e| {
+            format!("{e}. CIFAR-10 is not bundled; fetch it with `chainrule data fetch cifar10` and open the page by `chainrule serve`")
+        })?;
+        cifar::parse_batch(&path, &bytes).map_err(|e| e.to_string())
+    };
+    let mut train = read(cifar::FILES[0]).await?;
+    for file in &cifar::FILES[1..batches] {
+        train.append(&read(file).await?);
+    }
+    let test = read(cifar::FILES[5]).await?;
+    Ok(Dataset { name: "cifar10".into(), classes: cifar::CLASSES.map(String::from).to_vec(), train, test })
+}
+
+/// The bytes of a file beside the page.
+async fn get(path: &str) -> Result<Vec<u8>, String> {
+    let failed = |e: JsValue| format!("{path} could not be fetched: {}", js_sys::Object::from(e).to_string());
+    let scope: web_sys::DedicatedWorkerGlobalScope =
+        js_sys::global().dyn_into().map_err(|_| "data are fetched in the worker".to_string())?;
+    let response = JsFuture::from(scope.fetch_with_str(path)).await.map_err(failed)?;
+    let response: web_sys::Response = response.dyn_into().map_err(failed)?;
+    if !response.ok() {
+        return Err(format!("{path}: the server answers {}", response.status()));
+    }
+    let buffer = JsFuture::from(response.array_buffer().map_err(failed)?).await.map_err(failed)?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}

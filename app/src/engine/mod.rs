@@ -1,0 +1,245 @@
+//! The engine and the way to it. It lives in a web worker, so that no computation holds up the
+//! page; [`client`] is the page's side and [`worker`] the other. Both are one wasm module.
+//!
+//! A message is an envelope: a number that the answer repeats, the message itself as JSON, and
+//! the tensors that belong to it as arrays beside it, handed over without a copy.
+
+pub mod client;
+mod data;
+pub mod device;
+mod envelope;
+pub mod kernels;
+pub mod scene;
+pub mod training;
+pub mod worker;
+
+use serde::{Deserialize, Serialize};
+
+use crate::scenes::Spec;
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Choice {
+    /// A real GPU, else the CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// WebGPU, whatever the adapter.
+    Gpu,
+}
+
+/// What the engine runs on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// `cpu` or `gpu`.
+    pub backend: String,
+    pub name: String,
+    /// An adapter exists, if only a software one.
+    pub webgpu: bool,
+    /// The adapter computes in software.
+    pub software: bool,
+}
+
+/// A tensor on its way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Values {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// The elements; travel beside the JSON.
+    #[serde(skip)]
+    pub data: Vec<f32>,
+}
+
+/// A node of a scene, for the reader.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub id: u32,
+    pub name: String,
+    /// The op's name; empty for a leaf.
+    pub op: String,
+    pub shape: Vec<usize>,
+    pub inputs: Vec<u32>,
+    /// A node of the backward pass or the optimiser.
+    pub backward: bool,
+}
+
+/// An element and what it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    pub node: u32,
+    pub name: String,
+    pub index: Vec<usize>,
+    pub value: f64,
+}
+
+/// One term of a sum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    pub value: f64,
+    pub text: String,
+    pub reads: Vec<Reference>,
+}
+
+/// The derivation of one number: `compute::explain` for the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Derivation {
+    pub node: NodeInfo,
+    pub index: Vec<usize>,
+    /// By the definition, in f64.
+    pub value: f64,
+    /// As the device computed it.
+    pub device: f64,
+    pub mathml: String,
+    pub frame: String,
+    pub terms: Vec<Term>,
+    /// (how many terms are not shown, their total)
+    pub folded: Option<(usize, f64)>,
+    /// `sum`, `max` or `min`, where terms combine.
+    pub reduction: Option<String>,
+    /// The total of terms and folded rest.
+    pub total: f64,
+    /// The numerical check, where the node is a gradient.
+    pub check: Option<Check>,
+}
+
+/// A gradient's central difference, in f64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    pub of: String,
+    pub e: f64,
+    pub above: f64,
+    pub below: f64,
+    pub slope: f64,
+}
+
+/// One kernel of a scene.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    pub label: String,
+    pub op: String,
+    pub shape: Vec<usize>,
+    pub reads: Vec<String>,
+    pub inlined: Vec<String>,
+    pub flops: f64,
+    pub bytes: usize,
+    /// Entry point, workgroups and WGSL of each dispatch of the naive and of the fast form.
+    pub naive: Vec<Shader>,
+    pub fast: Vec<Shader>,
+}
+
+/// One dispatch as text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shader {
+    pub entry: String,
+    pub groups: [u32; 3],
+    pub code: String,
+}
+
+/// What the page asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// Which device computes from now on.
+    Use(Choice),
+    /// Builds a scene's graph and makes it ready. Answer: [`Reply::Opened`].
+    Open(Spec),
+    /// Writes leaves, runs a step, and answers with the scene's outputs ([`Reply::Values`]).
+    Run {
+        scene: u32,
+        feeds: Vec<Values>,
+    },
+    /// Values of any nodes for the leaves as they are.
+    Inspect {
+        scene: u32,
+        nodes: Vec<u32>,
+    },
+    /// Where an element comes from.
+    Explain {
+        scene: u32,
+        node: u32,
+        index: Vec<usize>,
+    },
+    /// The difference quotients of a gradient for several steps, in f64 or f32.
+    Slopes {
+        scene: u32,
+        node: u32,
+        index: Vec<usize>,
+        steps: Vec<f64>,
+        single: bool,
+    },
+    Kernels {
+        scene: u32,
+    },
+    /// Runs one kernel's dispatches again and again. `code`: another text for its first dispatch.
+    Time {
+        scene: u32,
+        kernel: usize,
+        naive: bool,
+        code: Option<String>,
+    },
+    Close {
+        scene: u32,
+    },
+    Train(training::Command),
+}
+
+/// What the engine answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    Device(Device),
+    Opened {
+        scene: u32,
+        nodes: Vec<NodeInfo>,
+    },
+    /// Outputs, and how many steps sessions have run so far: what the reader sees was computed.
+    Values {
+        values: Vec<Values>,
+        steps: u64,
+    },
+    Derivation(Box<Derivation>),
+    Slopes {
+        analytic: f64,
+        slopes: Vec<f64>,
+    },
+    Kernels(Vec<KernelInfo>),
+    Timed(kernels::Timing),
+    Training(Box<training::Report>),
+    Closed,
+    /// What went wrong, in a sentence.
+    Failed(String),
+}
+
+impl Reply {
+    /// Takes the elements out, to travel beside the JSON.
+    fn take_arrays(&mut self) -> Vec<Vec<f32>> {
+        let values = match self {
+            Reply::Values { values, .. } => values,
+            Reply::Training(report) => &mut report.tensors,
+            _ => return vec![],
+        };
+        values.iter_mut().map(|v| std::mem::take(&mut v.data)).collect()
+    }
+
+    fn put_arrays(&mut self, arrays: Vec<Vec<f32>>) {
+        let values = match self {
+            Reply::Values { values, .. } => values,
+            Reply::Training(report) => &mut report.tensors,
+            _ => return,
+        };
+        values.iter_mut().zip(arrays).for_each(|(v, a)| v.data = a);
+    }
+}
+
+impl Request {
+    fn take_arrays(&mut self) -> Vec<Vec<f32>> {
+        match self {
+            Request::Run { feeds, .. } => feeds.iter_mut().map(|v| std::mem::take(&mut v.data)).collect(),
+            _ => vec![],
+        }
+    }
+
+    fn put_arrays(&mut self, arrays: Vec<Vec<f32>>) {
+        if let Request::Run { feeds, .. } = self {
+            feeds.iter_mut().zip(arrays).for_each(|(v, a)| v.data = a);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The worker's side: takes requests one after the other and answers each.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use wasm_bindgen::JsCast;
+use wasm_bindgen::prelude::Closure;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
+
+use super::client::EVENT;
+use super::device::{Devices, find};
+use super::scene::Live;
+use super::training::{Command, Run};
+use super::{Choice, Reply, Request, envelope, kernels};
+
+/// Everything the worker holds.
+struct State {
+    devices: Devices,
+    choice: Choice,
+    scenes: BTreeMap<u32, Live>,
+    next: u32,
+    steps: u64,
+    run: Option<Run>,
+    /// When the page last heard of the run.
+    told_ms: f64,
+}
+
+/// The page hears of a run at most this often.
+const REPORT_MS: f64 = 100.0;
+
+/// Requests in the order of their coming.
+type Queue = Rc<RefCell<VecDeque<(u32, Request)>>>;
+
+fn scope() -> Option<DedicatedWorkerGlobalScope> {
+    js_sys::global().dyn_into().ok()
+}
+
+fn send(id: u32, mut reply: Reply) {
+    let arrays = reply.take_arrays();
+    let Some(scope) = scope() else { return };
+    let sent = envelope::pack(id, &reply, arrays).and_then(|(message, transfer)| {
+        scope.post_message_with_transfer(&message, &transfer).map_err(|e| format!("{e:?}"))
+    });
+    if let Err(e) = sent {
+        web_sys::console::error_1(&e.into());
+    }
+}
+
+/// Starts answering. The first message out says what computes.
+pub fn start() {
+    let queue = Queue::default();
+    let busy = Rc::new(RefCell::new(true));
+    let state = Rc::new(RefCell::new(None::<State>));
+    let receive = {
+        let (queue, busy, state) = (queue.clone(), busy.clone(), state.clone());
+        Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
+            match envelope::unpack::<Request>(&event.data()) {
+                Ok((id, mut request, arrays)) => {
+                    request.put_arrays(arrays);
+                    queue.borrow_mut().push_back((id, request));
+                    drain(queue.clone(), busy.clone(), state.clone());
+                }
+                Err(e) => send(EVENT, Reply::Failed(e)),
+            }
+        })
+    };
+    if let Some(scope) = scope() {
+        scope.set_onmessage(Some(receive.as_ref().unchecked_ref()));
+        receive.forget();
+    }
+    spawn_local(async move {
+        let devices = find().await;
+        send(EVENT, Reply::Device(devices.describe(Choice::Auto)));
+        let fresh = State { devices, choice: Choice::Auto, scenes: BTreeMap::new(), next: 1, steps: 0, run: None, told_ms: 0.0 };
+        *state.borrow_mut() = Some(fresh);
+        *busy.borrow_mut() = false;
+        drain(queue, busy, state);
+    });
+}
+
+/// Answers what waits and trains in between, unless that is already under way.
+fn drain(queue: Queue, busy: Rc<RefCell<bool>>, state: Rc<RefCell<Option<State>>>) {
+    if busy.replace(true) {
+        return;
+    }
+    spawn_local(async move {
+        // The state is out while an answer is under way: nobody else needs it.
+        let Some(mut s) = state.borrow_mut().take() else { return };
+        loop {
+            let next = queue.borrow_mut().pop_front();
+            if let Some((id, request)) = next {
+                let reply = s.answer(request).await.unwrap_or_else(Reply::Failed);
+                send(id, reply);
+            } else if s.run.as_ref().is_some_and(Run::running) {
+                s.train().await;
+                breathe().await;
+            } else {
+                break;
+            }
+        }
+        *state.borrow_mut() = Some(s);
+        busy.replace(false);
+    });
+}
+
+/// Lets messages in: they come as tasks of their own.
+async fn breathe() {
+    let mut wait = |resolve: js_sys::Function, _| {
+        if let Some(scope) = scope() {
+            // Without a timer the promise stays open and training waits; no browser is like that.
+            let _ = scope.set_timeout_with_callback(&resolve);
+        }
+    };
+    let _ = wasm_bindgen_futures::JsFuture::from(js_sys::Promise::new(&mut wait)).await;
+}
+
+impl State {
+    fn scene(&mut self, id: u32) -> Result<&mut Live, String> {
+        self.scenes.get_mut(&id).ok_or_else(|| format!("there is no scene {id}"))
+    }
+
+    fn run(&mut self) -> Result<&mut Run, String> {
+        self.run.as_mut().ok_or_else(|| "no run is open".into())
+    }
+
+    fn open(&mut self, live: Live) -> Reply {
+        let (scene, nodes) = (self.next, live.infos());
+        self.next += 1;
+        self.scenes.insert(scene, live);
+        Reply::Opened { scene, nodes }
+    }
+
+    /// A slice of training, and a report now and then.
+    async fn train(&mut self) {
+        if let Err(e) = self.slice().await {
+            if let Some(run) = &mut self.run {
+                run.pause();
+            }
+            send(EVENT, Reply::Failed(e));
+        }
+    }
+
+    async fn slice(&mut self) -> Result<(), String> {
+        let now = kernels::now_ms();
+        let due = now - self.told_ms >= REPORT_MS;
+        let run = self.run()?;
+        let before = run.steps();
+        let points = run.advance(None).await?;
+        let taken = (run.steps() - before) as u64;
+        run.keep(points);
+        if due || !run.running() {
+            let report = run.report().await?;
+            self.told_ms = now;
+            send(EVENT, Reply::Training(Box::new(report)));
+        }
+        self.steps += taken;
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command) -> Result<Reply, String> {
+        let mut extra = vec![];
+        let mut scores = None;
+        match command {
+            Command::Open { name, recipe, changes } => {
+                let session = self.devices.session(self.choice).await?;
+                self.run = Some(Run::open(session, &name, &recipe, &changes).await?);
+            }
+            Command::Start => self.run()?.start(),
+            Command::Pause => self.run()?.pause(),
+            Command::Step(n) => {
+                let run = self.run()?;
+                run.pause();
+                let points = run.advance(Some(n)).await?;
+                run.keep(points);
+                self.steps += n as u64;
+            }
+            Command::Rate(rate) => self.run()?.set_rate(rate),
+            Command::Reset => self.run()?.reset()?,
+            Command::Evaluate => scores = Some(self.run()?.scores().await?),
+            Command::Images(which) => extra = self.run()?.images(&which)?,
+            Command::Freeze(what) => {
+                let scene = self.run()?.freeze(&what).await?;
+                let session = self.devices.session(self.choice).await?;
+                return Ok(self.open(Live::open(scene, session)?));
+            }
+        }
+        let mut report = self.run()?.report().await?;
+        report.scores = scores;
+        report.tensors.extend(extra);
+        Ok(Reply::Training(Box::new(report)))
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<Reply, String> {
+        match request {
+            Request::Use(choice) => {
+                if choice == Choice::Gpu && self.devices.adapter.is_none() {
+                    return Err("this browser offers no WebGPU adapter".into());
+                }
+                self.choice = choice;
+                Ok(Reply::Device(self.devices.describe(choice)))
+            }
+            Request::Open(spec) => {
+                let session = self.devices.session(self.choice).await?;
+                Ok(self.open(Live::open(spec.build()?, session)?))
+            }
+            Request::Run { scene, feeds } => {
+                let values = self.scene(scene)?.run(feeds).await?;
+                self.steps += 1;
+                Ok(Reply::Values { values, steps: self.steps })
+            }
+            Request::Inspect { scene, nodes } => {
+                let values = self.scene(scene)?.inspect(&nodes).await?;
+                self.steps += 1;
+                Ok(Reply::Values { values, steps: self.steps })
+            }
+            Request::Explain { scene, node, index } => {
+                Ok(Reply::Derivation(Box::new(self.scene(scene)?.explain(node, &index).await?)))
+            }
+            Request::Slopes { scene, node, index, steps, single } => {
+                let (analytic, slopes) = self.scene(scene)?.slopes(node, &index, &steps, single).await?;
+                self.steps += 2 * steps.len() as u64;
+                Ok(Reply::Slopes { analytic, slopes })
+            }
+            Request::Kernels { scene } => {
+                let live = self.scenes.get(&scene).ok_or_else(|| format!("there is no scene {scene}"))?;
+                Ok(Reply::Kernels(kernels::list(live, &self.devices)?))
+            }
+            Request::Time { scene, kernel, naive, code } => {
+                let (devices, choice) = (self.devices.clone(), self.choice);
+                let timing = kernels::time(self.scene(scene)?, &devices, choice, kernel, naive, code).await?;
+                Ok(Reply::Timed(timing))
+            }
+            Request::Train(command) => self.command(command).await,
+            Request::Close { scene } => {
+                self.scenes.remove(&scene);
+                Ok(Reply::Closed)
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The chapters: one file each, one row in [`ALL`]. A chapter opens its scenes and signals once and
+//! gives a view for each widget that its text names; the text is in `prose/`.
+
+mod softmax;
+
+use leptos::prelude::*;
+
+use crate::page::lang::Language;
+use crate::page::{Piece, chapter};
+use crate::widgets::kernels::Kernels;
+use crate::widgets::live::Live;
+use crate::widgets::predict::Predict;
+
+/// A chapter that is open.
+pub struct Stage {
+    /// The view of a widget; `None` for a name it does not know.
+    pub widget: Box<dyn Fn(&str) -> Option<AnyView> + Send + Sync>,
+    /// The scenes whose kernels are shown at the end.
+    pub scenes: Vec<Live>,
+}
+
+/// A row of the table of chapters.
+pub struct Lesson {
+    /// As in the address and in `prose/`.
+    pub name: &'static str,
+    pub open: fn() -> Stage,
+}
+
+/// All chapters in their order.
+pub static ALL: &[Lesson] = &[Lesson { name: "softmax", open: softmax::open }];
+
+/// The text of a chapter with its widgets in their places.
+#[component]
+pub fn Show(lesson: &'static Lesson) -> impl IntoView {
+    let language = expect_context::<Language>();
+    let stage = StoredValue::new((lesson.open)());
+    let scenes = stage.with_value(|s| s.scenes.clone());
+    let Some(chapter) = chapter(lesson.name) else {
+        return view! { <p role="alert">{format!("{} has no text", lesson.name)}</p> }.into_any();
+    };
+    let count = chapter.text(language.0.get_untracked()).pieces.len();
+    let chosen: Vec<RwSignal<Option<usize>>> = (0..count).map(|_| RwSignal::new(None)).collect();
+    view! {
+        <article class="chapter" data-chapter=lesson.name>
+            {move || {
+                let text = chapter.text(language.0.get());
+                let pieces = text.pieces.iter().zip(&chosen).map(|(piece, chosen)| match piece {
+                    Piece::Html(html) => view! { <div class="prose" inner_html=*html></div> }.into_any(),
+                    Piece::Widget(name) => {
+                        let widget = stage.with_value(|s| (s.widget)(name));
+                        let missing = || view! { <p role="alert">{format!("no widget {name}")}</p> }.into_any();
+                        view! { <figure class="widget" data-widget=*name>{widget.unwrap_or_else(missing)}</figure> }.into_any()
+                    }
+                    Piece::Question { ask, answers, reveal } => {
+                        view! { <Predict ask answers reveal chosen=*chosen /> }.into_any()
+                    }
+                });
+                view! { <h1>{text.title}</h1> {pieces.collect_view()} }
+            }}
+            <Kernels scenes />
+        </article>
+    }
+    .into_any()
+}

@@ -1,0 +1,41 @@
+//! Scenes: the graphs behind the chapters. One file each; each only adds nodes with the engine's
+//! ops. What a chapter shows are values of these nodes, computed by a session in the worker; no
+//! number is computed in the page.
+
+pub mod look;
+mod softmax;
+
+use compute::graph::{Graph, NodeId};
+use compute::ops::OpResult;
+use compute::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// A graph with what the reader may ask of it.
+#[derive(Default)]
+pub struct Scene {
+    pub graph: Graph,
+    /// The last node of the forward pass: later ones are shown as backward.
+    pub forward: Option<NodeId>,
+    pub loss: Option<NodeId>,
+    /// (node, its gradient of the loss)
+    pub gradients: Vec<(NodeId, NodeId)>,
+    /// Leaves that have a value from the start.
+    pub initial: Vec<(String, Tensor)>,
+}
+
+/// Which scene, with its sizes. Travels to the worker, which builds it there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Spec {
+    /// Softmax of `n` logits, its Jacobian, and the naive form that overflows.
+    Softmax { n: usize },
+}
+
+impl Spec {
+    /// Builds the graph. Errors: an op's complaint about its inputs.
+    pub fn build(&self) -> Result<Scene, String> {
+        let made: OpResult<Scene> = match self {
+            Spec::Softmax { n } => softmax::scene(*n),
+        };
+        made.map_err(|e| e.to_string())
+    }
+}

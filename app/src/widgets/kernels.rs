@@ -1,0 +1,166 @@
+//! The kernel on the table: for each computation of the chapter its WGSL (printed from the cell,
+//! and as it runs), sizes, the time it takes here, and an editor that runs what the reader wrote
+//! and compares it with the definition.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::format::number;
+use super::live::Live;
+use crate::engine::client::engine;
+use crate::engine::kernels::Timing;
+use crate::engine::{KernelInfo, Reply, Request};
+use crate::page::lang::t;
+
+#[component]
+pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let lists = RwSignal::new(Vec::<(Live, Vec<KernelInfo>)>::new());
+    let failed = RwSignal::new(None::<String>);
+    let engine = engine();
+    let scenes = StoredValue::new(scenes);
+    Effect::new(move |_| {
+        let ids: Vec<(Live, Option<u32>)> = scenes.with_value(|s| s.iter().map(|l| (*l, l.scene.get())).collect());
+        if !open.get() {
+            return;
+        }
+        spawn_local(async move {
+            let mut all = vec![];
+            for (live, scene) in ids.into_iter().filter_map(|(l, id)| Some((l, id?))) {
+                match engine.ask(Request::Kernels { scene }).await {
+                    Ok(Reply::Kernels(list)) => all.push((live, list)),
+                    Ok(_) => {}
+                    Err(e) => {
+                        failed.try_set(Some(e));
+                    }
+                }
+            }
+            lists.try_set(all);
+        });
+    });
+    view! {
+        <details class="kernels" on:toggle=move |e| open.set(is_open(&e))>
+            <summary>{t("The kernels of this chapter", "本章所用的内核")}</summary>
+            <p class="quiet">{t("What ran to compute the numbers above. Each is printed from the one definition of its operation; where speed matters a hand-written one takes its place, and both are compared with the definition in 64-bit arithmetic.",
+                "上面的数字就是由这些内核算出的。每个内核都由运算的唯一定义生成；在速度要紧之处由手写内核代替，两者都与定义的 64 位结果比较。")}</p>
+            {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+            {move || lists.get().into_iter().map(|(live, list)| {
+                list.into_iter().enumerate().map(|(k, info)| view! { <One live k info /> }).collect_view()
+            }).collect_view()}
+        </details>
+    }
+}
+
+/// Whether the `<details>` that an event comes from is open.
+fn is_open(event: &leptos::ev::Event) -> bool {
+    event_target::<web_sys::Element>(event).has_attribute("open")
+}
+
+/// One kernel.
+#[component]
+fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
+    let engine = engine();
+    let naive = RwSignal::new(info.naive == info.fast);
+    let info = StoredValue::new(info);
+    let code_of = move |naive: bool| {
+        info.with_value(|i| {
+            let shaders = if naive { &i.naive } else { &i.fast };
+            shaders.first().map(|s| s.code.clone()).unwrap_or_default()
+        })
+    };
+    let text = RwSignal::new(code_of(naive.get_untracked()));
+    let timing = RwSignal::new(None::<Result<Timing, String>>);
+    let before = RwSignal::new(None::<f64>);
+    let busy = RwSignal::new(false);
+    let edited = move || text.get() != code_of(naive.get());
+    let measure = move |_| {
+        let Some(scene) = live.scene.get_untracked() else { return };
+        let code = untrack(edited).then(|| text.get_untracked());
+        let (changed, is_naive) = (code.is_some(), naive.get_untracked());
+        busy.set(true);
+        spawn_local(async move {
+            let result = match engine.ask(Request::Time { scene, kernel: k, naive: is_naive, code }).await {
+                Ok(Reply::Timed(t)) => Ok(t),
+                Ok(_) => Err("an answer to another question".into()),
+                Err(e) => Err(e),
+            };
+            if let (false, Ok(t)) = (changed, &result) {
+                before.try_set(t.ms);
+            }
+            timing.try_set(Some(result));
+            busy.try_set(false);
+        });
+    };
+    let choose = move |to: bool| {
+        naive.set(to);
+        text.set(code_of(to));
+        timing.set(None);
+    };
+    let head = info.with_value(|i| {
+        let shape: Vec<String> = i.shape.iter().map(usize::to_string).collect();
+        let inside = if i.inlined.is_empty() { String::new() } else { format!(" ⊃ {}", i.inlined.join(", ")) };
+        let label = if i.label == i.op { i.op.clone() } else { format!("{} = {}", i.label, i.op) };
+        (format!("{label}{inside}"), format!("[{}]", shape.join(", ")), i.flops, i.bytes)
+    });
+    let groups = info
+        .with_value(|i| i.fast.iter().map(|s| format!("{} {:?}", s.entry, s.groups)).collect::<Vec<_>>().join("; "));
+    let both = info.with_value(|i| i.naive != i.fast);
+    let webgpu = move || engine.device.get().is_some_and(|d| d.webgpu);
+    view! {
+        <details class="kernel" data-kernel=head.0.clone()>
+            <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP, " {number(head.3 as f64)} " B"</small></summary>
+            <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{groups}</code></p>
+            {both.then(|| view! {
+                <div class="choices" role="group" aria-label=t("Variant", "版本")>
+                    <button aria-pressed=move || naive.get().to_string() on:click=move |_| choose(true)>{t("from the definition", "由定义生成")}</button>
+                    <button aria-pressed=move || (!naive.get()).to_string() on:click=move |_| choose(false)>{t("as it runs", "实际运行")}</button>
+                </div>
+            })}
+            <textarea class="code" spellcheck="false" rows="14" aria-label="WGSL" prop:value=move || text.get() on:input=move |e| text.set(event_target_value(&e))></textarea>
+            <div class="row">
+                <button on:click=measure disabled=move || busy.get() || (edited() && !webgpu())>
+                    {move || if edited() { t("Run the edited text", "运行修改后的代码")() } else { t("Measure", "测量")() }}
+                </button>
+                <Show when=edited>
+                    <button class="plain" on:click=move |_| text.set(untrack(|| code_of(naive.get())))>{t("Undo the edits", "撤销修改")}</button>
+                </Show>
+                <Show when=move || !webgpu()>
+                    <span class="quiet">{t("WGSL runs on WebGPU only, which this browser lacks.", "WGSL 只能在 WebGPU 上运行，此浏览器不支持。")}</span>
+                </Show>
+            </div>
+            <div aria-live="polite" class="timing">
+                {move || timing.get().map(|result| match result {
+                    Err(e) => view! { <p role="alert">{e}</p> }.into_any(),
+                    Ok(timing) => view! { <Outcome timing before=before.get() /> }.into_any(),
+                })}
+            </div>
+        </details>
+    }
+}
+
+/// Time, agreement, and what the compiler said.
+#[component]
+fn Outcome(timing: Timing, before: Option<f64>) -> impl IntoView {
+    let agrees = timing.error <= 1e-4 * timing.scale.max(1e-6);
+    let time = timing.ms.map(|ms| {
+        let ratio = before.filter(|b| *b > 0.0).map(|b| format!(" ({:.2} ×)", ms / b));
+        format!("{:.4} ms{} · {}", ms, ratio.unwrap_or_default(), timing.backend)
+    });
+    let ran = timing.ms.is_some();
+    view! {
+        {time.map(|text| view! { <p><output>{text}</output></p> })}
+        {ran.then(|| view! {
+            <p class:wrong=!agrees>
+                {if agrees { t("agrees with the definition; largest difference ", "与定义一致；最大误差 ") } else { t("differs from the definition by up to ", "与定义不符；最大误差 ") }}
+                {format!("{:.1e}", timing.error)}
+            </p>
+        })}
+        {(!timing.messages.is_empty()).then(|| view! {
+            <ul class="messages">
+                {timing.messages.into_iter().map(|(line, m)| view! {
+                    <li>{(line > 0).then(|| format!("{line}: "))} {m}</li>
+                }).collect_view()}
+            </ul>
+        })}
+    }
+}

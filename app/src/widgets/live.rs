@@ -1,0 +1,134 @@
+//! A scene on the page: feeds in, values out, always the newest. While one run is under way,
+//! later changes wait and only the last of them runs, so dragging never queues up.
+
+use std::collections::BTreeMap;
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::engine::client::{Engine, engine};
+use crate::engine::{NodeInfo, Reply, Request, Values};
+use crate::page::Asked;
+use crate::scenes::Spec;
+
+/// Outputs of the last run by name.
+pub type Outputs = BTreeMap<String, Values>;
+
+/// See the module's introduction.
+#[derive(Clone, Copy)]
+pub struct Live {
+    pub scene: RwSignal<Option<u32>>,
+    pub nodes: RwSignal<Vec<NodeInfo>>,
+    pub outputs: RwSignal<Outputs>,
+    pub failed: RwSignal<Option<String>>,
+}
+
+/// A feed.
+pub fn feed(name: &str, shape: &[usize], data: Vec<f32>) -> Values {
+    Values { name: name.into(), shape: shape.to_vec(), data }
+}
+
+impl Live {
+    /// Opens the scene that `spec` says (again, when it changes or another device computes) and
+    /// runs it whenever `feeds` changes.
+    pub fn new(
+        spec: impl Fn() -> Spec + Send + Sync + 'static,
+        feeds: impl Fn() -> Vec<Values> + Send + Sync + 'static,
+    ) -> Live {
+        let engine = engine();
+        let live = Live {
+            scene: RwSignal::new(None),
+            nodes: RwSignal::new(vec![]),
+            outputs: RwSignal::new(Outputs::new()),
+            failed: RwSignal::new(None),
+        };
+        let asked = expect_context::<Asked>();
+        let spec = Memo::new(move |_| spec());
+        let backend = Memo::new(move |_| engine.device.get().map(|d| d.backend));
+        Effect::new(move |_| {
+            let (spec, Some(_)) = (spec.get(), backend.get()) else { return };
+            spawn_local(async move {
+                if let Some(old) = live.scene.try_get_untracked().flatten() {
+                    live.scene.try_set(None);
+                    engine.tell(Request::Close { scene: old });
+                }
+                match engine.ask(Request::Open(spec)).await {
+                    Ok(Reply::Opened { scene, nodes }) => {
+                        if live.nodes.try_set(nodes).is_some() {
+                            // The widget is gone.
+                            return engine.tell(Request::Close { scene });
+                        }
+                        live.failed.try_set(None);
+                        live.scene.try_set(Some(scene));
+                    }
+                    Ok(_) => {
+                        live.failed.try_set(Some("an answer to another question".into()));
+                    }
+                    Err(e) => {
+                        live.failed.try_set(Some(e));
+                    }
+                }
+            });
+        });
+        let (busy, pending) = (StoredValue::new(false), StoredValue::new(None::<Vec<Values>>));
+        Effect::new(move |_| {
+            let feeds = feeds();
+            if live.scene.get().is_none() {
+                return;
+            }
+            pending.set_value(Some(feeds));
+            if !busy.get_value() {
+                busy.set_value(true);
+                spawn_local(async move {
+                    while let Some(Some(feeds)) = pending.try_update_value(Option::take) {
+                        live.run(engine, asked, feeds).await;
+                    }
+                    busy.try_update_value(|b| *b = false);
+                });
+            }
+        });
+        on_cleanup(move || {
+            if let Some(Some(scene)) = live.scene.try_get_untracked() {
+                engine.tell(Request::Close { scene });
+            }
+        });
+        live
+    }
+
+    async fn run(self, engine: Engine, asked: Asked, feeds: Vec<Values>) {
+        let Some(Some(scene)) = self.scene.try_get_untracked() else { return };
+        match engine.ask(Request::Run { scene, feeds }).await {
+            Ok(Reply::Values { values, .. }) => {
+                let map = values.into_iter().map(|v| (v.name.clone(), v)).collect();
+                self.outputs.try_set(map);
+                self.failed.try_set(None);
+                asked.fresh.try_update(|n| *n += 1);
+            }
+            Ok(_) => {}
+            Err(e) => {
+                self.failed.try_set(Some(e));
+            }
+        }
+    }
+
+    /// An output's elements; empty until the first run.
+    pub fn get(self, name: &str) -> Vec<f32> {
+        self.outputs.with(|o| o.get(name).map(|v| v.data.clone()).unwrap_or_default())
+    }
+
+    /// A single number.
+    pub fn one(self, name: &str) -> Option<f32> {
+        self.outputs.with(|o| o.get(name).and_then(|v| v.data.first().copied()))
+    }
+
+    /// The node of that name: the last one, if several are called so.
+    pub fn node(self, name: &str) -> Option<NodeInfo> {
+        self.nodes.with(|all| all.iter().rev().find(|n| n.name == name).cloned())
+    }
+
+    /// Asks where an element of a named node comes from.
+    pub fn ask(self, name: &str, index: Vec<usize>) {
+        let (Some(scene), Some(node)) = (self.scene.get_untracked(), untrack(|| self.node(name))) else { return };
+        crate::page::ask(scene, node.id, name, index);
+    }
+}

@@ -1,0 +1,12 @@
+//! Parts that chapters are made of.
+
+pub mod bars;
+pub mod curve;
+pub mod format;
+pub mod kernels;
+pub mod live;
+pub mod matrix;
+pub mod picture;
+pub mod predict;
+pub mod slider;
+pub mod training;

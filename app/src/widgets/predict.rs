@@ -1,0 +1,43 @@
+//! A question before its answer: the reader chooses, then sees what is true and why.
+
+use leptos::prelude::*;
+
+use crate::page::lang::t;
+
+#[component]
+pub fn Predict(
+    ask: &'static str,
+    answers: &'static [(bool, &'static str)],
+    reveal: &'static str,
+    /// The chosen answer. It lives with the chapter, so that another language keeps it.
+    chosen: RwSignal<Option<usize>>,
+) -> impl IntoView {
+    view! {
+        <section class="predict" aria-label=t("Predict", "先猜一猜")>
+            <p class="eyebrow">{t("Predict, then reveal", "先猜，再看答案")}</p>
+            <div inner_html=ask></div>
+            <div class="answers" role="group">
+                {answers.iter().enumerate().map(|(k, (right, text))| {
+                    let mark = move || match chosen.get() {
+                        Some(_) if *right => " ✓",
+                        Some(c) if c == k => " ✗",
+                        _ => "",
+                    };
+                    view! {
+                        <button
+                            aria-pressed=move || (chosen.get() == Some(k)).to_string()
+                            class:right=move || chosen.get().is_some() && *right
+                            class:wrong=move || chosen.get() == Some(k) && !*right
+                            on:click=move |_| chosen.set(Some(k))
+                        >
+                            <span inner_html=*text></span>{mark}
+                        </button>
+                    }
+                }).collect_view()}
+            </div>
+            <div aria-live="polite">
+                {move || chosen.get().map(|_| view! { <div class="reveal" inner_html=reveal></div> })}
+            </div>
+        </section>
+    }
+}

@@ -1,0 +1,241 @@
+//! A training run on the page: its history as signals, and the buttons that steer it.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::curve::{Curve, Series};
+use super::format::number;
+use crate::engine::client::{Engine, engine};
+use crate::engine::training::{Command, Report, Scores};
+use crate::engine::{Reply, Request, Values};
+use crate::page::lang::{lang, t};
+
+/// A recorded moment: a step and the first layer's weights at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moment {
+    pub step: usize,
+    pub filters: Values,
+}
+
+/// Moments kept; when there are more, every second one goes.
+const MOMENTS: usize = 200;
+/// Steps between two scorings while training runs.
+const SCORE_EVERY: usize = 40;
+
+/// See the module's introduction. The engine holds one run; opening another ends it.
+#[derive(Clone, Copy)]
+pub struct Run {
+    engine: Engine,
+    pub report: RwSignal<Option<Report>>,
+    /// (step, loss, accuracy) of each training step.
+    pub points: RwSignal<Vec<(f64, f64, f64)>>,
+    /// The same of each scoring of the held-out images.
+    pub held_out: RwSignal<Vec<(f64, f64, f64)>>,
+    pub scores: RwSignal<Option<Scores>>,
+    pub moments: RwSignal<Vec<Moment>>,
+    pub failed: RwSignal<Option<String>>,
+    pub opening: RwSignal<bool>,
+    scoring: StoredValue<bool>,
+}
+
+impl Run {
+    pub fn new() -> Run {
+        let run = Run {
+            engine: engine(),
+            report: RwSignal::new(None),
+            points: RwSignal::new(vec![]),
+            held_out: RwSignal::new(vec![]),
+            scores: RwSignal::new(None),
+            moments: RwSignal::new(vec![]),
+            failed: RwSignal::new(None),
+            opening: RwSignal::new(false),
+            scoring: StoredValue::new(false),
+        };
+        run.engine.listen(move |reply| match reply {
+            Reply::Training(report) => run.hear(*report),
+            Reply::Failed(e) => {
+                run.failed.try_set(Some(e));
+            }
+            _ => {}
+        });
+        // A page that nobody sees does not train.
+        let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
+            if document().hidden() && run.running() {
+                run.tell(Command::Pause);
+            }
+        });
+        on_cleanup(move || {
+            hidden.remove();
+            run.engine.tell(Request::Train(Command::Pause));
+        });
+        run
+    }
+
+    fn hear(self, report: Report) {
+        if self.report.is_disposed() {
+            return;
+        }
+        if report.step == 0 {
+            self.points.set(vec![]);
+            self.held_out.set(vec![]);
+            self.moments.set(vec![]);
+            self.scores.set(None);
+        }
+        self.points.update(|all| all.extend(report.points.iter().map(|p| (p.step as f64, p.loss, p.accuracy))));
+        if let Some(filters) = report.tensors.first().filter(|t| t.shape.len() == 4) {
+            self.moments.update(|all| {
+                if all.last().is_none_or(|m| m.step != report.step) {
+                    all.push(Moment { step: report.step, filters: filters.clone() });
+                }
+                if all.len() > MOMENTS {
+                    let mut k = 0;
+                    all.retain(|_| {
+                        k += 1;
+                        k % 2 == 1
+                    });
+                }
+            });
+        }
+        if let Some(scores) = &report.scores {
+            self.held_out.update(|all| all.push((scores.step as f64, scores.loss, scores.accuracy)));
+            self.scores.set(Some(scores.clone()));
+        }
+        let last = self.held_out.with_untracked(|h| h.last().map_or(0.0, |p| p.0)) as usize;
+        let due = report.step >= last + SCORE_EVERY || (!report.running && report.step > last);
+        let step = report.step;
+        self.report.set(Some(report));
+        if due && step > 0 && !self.scoring.get_value() {
+            self.scoring.set_value(true);
+            spawn_local(async move {
+                self.send(Command::Evaluate).await;
+                self.scoring.try_update_value(|s| *s = false);
+            });
+        }
+    }
+
+    pub fn running(self) -> bool {
+        self.report.with_untracked(|r| r.as_ref().is_some_and(|r| r.running))
+    }
+
+    /// Sends a command and takes the report that answers it.
+    pub async fn send(self, command: Command) -> Option<Report> {
+        match self.engine.ask(Request::Train(command)).await {
+            Ok(Reply::Training(report)) => {
+                self.failed.try_set(None);
+                self.hear((*report).clone());
+                Some(*report)
+            }
+            Ok(_) => None,
+            Err(e) => {
+                self.failed.try_set(Some(e));
+                None
+            }
+        }
+    }
+
+    pub fn tell(self, command: Command) {
+        spawn_local(async move {
+            self.send(command).await;
+        });
+    }
+
+    /// Opens a run and, if asked, starts it.
+    pub fn open(self, name: &str, recipe: &str, changes: Vec<String>, start: bool) {
+        let command = Command::Open { name: name.into(), recipe: recipe.into(), changes };
+        self.opening.set(true);
+        spawn_local(async move {
+            let opened = self.send(command).await.is_some();
+            self.opening.try_set(false);
+            if opened && start {
+                self.send(Command::Start).await;
+            }
+        });
+    }
+}
+
+/// Train, pause, step, reset; where the run is.
+#[component]
+pub fn Controls(run: Run) -> impl IntoView {
+    let running = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.running));
+    let ready = move || run.report.with(Option::is_some) && !run.opening.get();
+    let finished = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.step >= r.total));
+    let status = move || {
+        if run.opening.get() {
+            return lang().pick("fetching the images…", "正在取图像……").to_string();
+        }
+        run.report.with(|r| {
+            r.as_ref().map_or(String::new(), |r| {
+                let epoch = r.step as f64 / r.per_epoch.max(1) as f64;
+                let speed = if r.images_per_sec > 0.0 { r.images_per_sec.round().to_string() } else { "–".into() };
+                match lang() {
+                    crate::page::lang::Lang::En => {
+                        format!("step {} of {}, epoch {epoch:.1}, {speed} images/s", r.step, r.total)
+                    }
+                    crate::page::lang::Lang::Zh => {
+                        format!("第 {} 步，共 {} 步；第 {epoch:.1} 轮；每秒 {speed} 张", r.step, r.total)
+                    }
+                }
+            })
+        })
+    };
+    let per_epoch = move || run.report.with_untracked(|r| r.as_ref().map_or(1, |r| r.per_epoch - r.step % r.per_epoch.max(1)));
+    view! {
+        <div class="row controls">
+            <button class="primary" id="train" disabled=move || !ready() || finished()
+                on:click=move |_| run.tell(if untrack(running) { Command::Pause } else { Command::Start })>
+                {move || if running() { t("Pause", "暂停")() } else { t("Train", "训练")() }}
+            </button>
+            <button id="step" disabled=move || !ready() || finished() on:click=move |_| run.tell(Command::Step(1))>{t("Step", "单步")}</button>
+            <button disabled=move || !ready() || finished() on:click=move |_| run.tell(Command::Step(per_epoch()))>{t("One epoch", "一轮")}</button>
+            <button id="reset" disabled=move || !ready() on:click=move |_| run.tell(Command::Reset)>{t("Reset", "重置")}</button>
+            <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{status}</span>
+        </div>
+        {move || run.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+    }
+}
+
+/// Loss and accuracy of training and held-out images.
+#[component]
+pub fn Curves(run: Run) -> impl IntoView {
+    let trained = t("training batch", "训练批次");
+    let kept = t("held out", "留出");
+    let pick = move |which: fn(&(f64, f64, f64)) -> f64| {
+        Signal::derive(move || {
+            let line = |v: &Vec<(f64, f64, f64)>| v.iter().map(|p| (p.0, which(p))).collect::<Vec<_>>();
+            vec![
+                Series { name: trained().into(), class: "quiet", points: run.points.with(line) },
+                Series { name: kept().into(), class: "forward", points: run.held_out.with(line) },
+            ]
+        })
+    };
+    let steps = Signal::derive(move || t("step", "步")().to_string());
+    view! {
+        <div class="pair">
+            <Curve label_x=steps label_y=Signal::derive(move || t("loss", "损失")().to_string()) series=pick(|p| p.1) fixed=[Some(0.0), None, Some(0.0), None] />
+            <Curve label_x=steps label_y=Signal::derive(move || t("accuracy", "准确率")().to_string()) series=pick(|p| p.2) fixed=[Some(0.0), None, Some(0.0), Some(1.0)] />
+        </div>
+    }
+}
+
+/// The learning rate as a factor on the recipe's, on a scale of powers of two.
+#[component]
+pub fn RateSlider(run: Run) -> impl IntoView {
+    let exponent = RwSignal::new(0.0f64);
+    Effect::new(move |before: Option<f64>| {
+        let e = exponent.get();
+        if before.is_some_and(|b| b != e) {
+            run.tell(Command::Rate(2f64.powf(e)));
+        }
+        e
+    });
+    let rate = move || run.report.with(|r| r.as_ref().map_or(f64::NAN, |r| r.rate));
+    view! {
+        <label class="slider">
+            <span>{t("learning rate", "学习率")}</span>
+            <input type="range" min="-5" max="6" step="0.5" prop:value=move || exponent.get()
+                on:input=move |e| if let Ok(v) = event_target_value(&e).parse() { exponent.set(v) }
+                aria-valuetext=move || number(rate()) />
+            <output>{move || number(rate())}</output>
+        </label>
+    }
+}
