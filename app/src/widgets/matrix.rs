@@ -78,7 +78,7 @@ pub fn Matrix(
         }
     };
     let (head_columns, head_rows) = (columns.clone(), rows.clone());
-    let labelled = !columns.is_empty();
+    let (labelled, labelled_rows) = (!columns.is_empty(), !rows.is_empty());
     view! {
         <div class="scroll">
             <table class=class node_ref=table on:keydown=on_key data-name=name.clone()>
@@ -87,7 +87,7 @@ pub fn Matrix(
                     <small>{shape_text} " " {range}</small>
                 </caption>
                 {labelled.then(|| view! {
-                    <thead><tr><td></td>{head_columns.iter().map(|c| view! { <th scope="col">{c.clone()}</th> }).collect_view()}</tr></thead>
+                    <thead><tr>{labelled_rows.then(|| view! { <td></td> })}{head_columns.iter().map(|c| view! { <th scope="col">{c.clone()}</th> }).collect_view()}</tr></thead>
                 })}
                 <tbody>
                     {move || {
