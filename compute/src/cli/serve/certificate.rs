@@ -194,13 +194,13 @@ mod tests {
         let day = 20_781;
         let first = at(&["localhost", "10.0.0.1"], day);
         assert_eq!(first, at(&["localhost", "10.0.0.1"], day));
-        assert_eq!(first, at(&["localhost"], day + DAYS - LAST_DAYS));
+        assert_eq!(first, at(&["localhost"], day + DAYS - LEAST_DAYS));
         // Another room, and back again.
         let second = at(&["localhost", "10.0.0.2"], day);
         assert_ne!(first, second);
         assert_eq!(second, at(&["localhost", "10.0.0.1"], day));
         // The last month: new, and only today's names are left in it.
-        let third = at(&["localhost"], day + DAYS - LAST_DAYS + 1);
+        let third = at(&["localhost"], day + DAYS - LEAST_DAYS + 1);
         assert_ne!(second, third);
         assert_eq!(load(&path).unwrap().unwrap().names, names(&["localhost"]));
     }
