@@ -12,6 +12,7 @@ use hyper::http::uri::Authority;
 use hyper::http::{Extensions, Version};
 use hyper::{Method, Request, Response, StatusCode};
 use tower::ServiceExt;
+use tower_http::CompressionLevel;
 use tower_http::compression::{Compression, CompressionBody};
 use tower_http::services::ServeFile;
 
@@ -52,7 +53,10 @@ impl Answerer {
         B: Send + 'static,
     {
         let plain = tower::service_fn(async |request| Ok::<_, std::convert::Infallible>(self.answer(request).await));
-        let Ok(mut response) = Compression::new(plain).compress_when(worth_compressing).oneshot(request).await;
+        // The quickest level: it makes 1.46 MB of 3 MB of wasm in 30 ms, the default level 1.21 MB in
+        // 250 ms, and a local network carries the difference in less.
+        let service = Compression::new(plain).compress_when(worth_compressing).quality(CompressionLevel::Fastest);
+        let Ok(mut response) = service.oneshot(request).await;
         let headers = response.headers_mut();
         if headers.contains_key(header::CONTENT_ENCODING) {
             weaken_tag(headers);
