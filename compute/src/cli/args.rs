@@ -36,6 +36,8 @@ pub enum Command {
     Export(ExportArgs),
     /// List runs, or compare some
     Runs(RunsArgs),
+    /// Serve the page to this machine's browser, with the data sets that were fetched
+    Serve(ServeArgs),
     /// Print a shell completion script
     Completions { shell: clap_complete::Shell },
 }
@@ -253,4 +255,23 @@ pub enum RunsCommand {
         #[arg(required = true, num_args = 2..)]
         runs: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Open the page in the default browser
+    #[arg(long)]
+    pub open: bool,
+    /// Listen on this port and no other; 0 lets the system choose [default: 8420, or one of the next ten]
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
+    /// The built page [default: dist here, else dist in the program's repository]
+    #[arg(long, value_name = "DIR")]
+    pub dist: Option<PathBuf>,
+    /// Serve the local network too, over TLS with a certificate of this machine's own
+    #[arg(long)]
+    pub lan: bool,
+    /// Print the address as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -78,7 +78,8 @@ impl Pins {
         }
     }
 
-    fn file_bytes(&self) -> u64 {
+    /// Bytes of one batch file.
+    pub fn file_bytes(&self) -> u64 {
         (self.records * cifar::RECORD_BYTES) as u64
     }
 }

@@ -19,6 +19,7 @@ mod recipes;
 mod report;
 pub mod run_dir;
 mod runs;
+mod serve;
 mod system;
 mod train;
 
@@ -61,6 +62,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Bench(a) => bench::bench(a),
         Command::Export(a) => runs::export(a),
         Command::Runs(a) => runs::runs(a),
+        Command::Serve(a) => serve::serve(a),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Args::command(), "chainrule", &mut std::io::stdout());
             Ok(())

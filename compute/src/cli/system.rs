@@ -24,6 +24,12 @@ pub fn error(message: &str) {
     let _ = if colour() { writeln!(out, "{red}error:{red:#} {message}") } else { writeln!(out, "error: {message}") };
 }
 
+/// Prints `note: ...` on stderr.
+pub fn note(message: &str) {
+    // Nobody to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr().lock(), "note: {message}");
+}
+
 /// Set by Ctrl-C or a termination signal; the second one ends the program at once.
 pub fn interrupted() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -51,7 +57,7 @@ pub fn stamp() -> String {
 }
 
 /// Year, month, day of a day since 1970-01-01 (proleptic Gregorian; H. Hinnant's algorithm).
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     let z = days + 719_468;
     let era = z / 146_097;
     let doe = z % 146_097;
