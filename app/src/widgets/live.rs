@@ -36,12 +36,7 @@ impl Live {
         feeds: impl Fn() -> Vec<Values> + Send + Sync + 'static,
     ) -> Live {
         let engine = engine();
-        let live = Live {
-            scene: RwSignal::new(None),
-            nodes: RwSignal::new(vec![]),
-            outputs: RwSignal::new(Outputs::new()),
-            failed: RwSignal::new(None),
-        };
+        let live = Live::empty();
         let asked = expect_context::<Asked>();
         let spec = Memo::new(move |_| spec());
         let backend = Memo::new(move |_| engine.device.get().map(|d| d.backend));
@@ -87,12 +82,37 @@ impl Live {
                 });
             }
         });
+        live
+    }
+
+    /// A scene to come: the engine opens it by another way, and [`Live::adopt`] takes it.
+    pub fn empty() -> Live {
+        let engine = engine();
+        let live = Live {
+            scene: RwSignal::new(None),
+            nodes: RwSignal::new(vec![]),
+            outputs: RwSignal::new(Outputs::new()),
+            failed: RwSignal::new(None),
+        };
         on_cleanup(move || {
             if let Some(Some(scene)) = live.scene.try_get_untracked() {
                 engine.tell(Request::Close { scene });
             }
         });
         live
+    }
+
+    /// Takes over a scene that the engine opened, closes the one before, and runs it once.
+    pub fn adopt(self, scene: u32, nodes: Vec<NodeInfo>) {
+        let Some(before) = self.scene.try_get_untracked() else { return };
+        let engine = engine();
+        if let Some(old) = before {
+            engine.tell(Request::Close { scene: old });
+        }
+        self.nodes.set(nodes);
+        self.scene.set(Some(scene));
+        let asked = expect_context::<Asked>();
+        spawn_local(async move { self.run(engine, asked, vec![]).await });
     }
 
     async fn run(self, engine: Engine, asked: Asked, feeds: Vec<Values>) {

@@ -1,0 +1,276 @@
+//! Chapter 8, a CNN learns: the `quick` recipe in the page. Training, filters through time, the
+//! confusion matrix, and why an image was taken for something else.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use super::Stage;
+use crate::engine::client::engine;
+use crate::engine::training::{Command, Frozen, Said};
+use crate::engine::{Reply, Request, Values};
+use crate::page::lang::t;
+use crate::widgets::format::number;
+use crate::widgets::live::Live;
+use crate::widgets::matrix::{Matrix, Side};
+use crate::widgets::picture::{Picture, Shade};
+use crate::widgets::training::{Controls, Curves, Moment, RateSlider, Run};
+
+/// The recipe that the native program trains first.
+pub const QUICK: &str = include_str!("../../../compute/recipes/quick.toml");
+/// Images in a gallery.
+const GALLERY: usize = 24;
+
+/// Which held-out images the reader looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    /// Wrong ones, the most confident first.
+    Wrong,
+    /// Of a true class taken for another.
+    Pair(usize, usize),
+}
+
+pub fn open() -> Stage {
+    let run = Run::new();
+    run.open("quick", QUICK, vec![], false);
+    let cell = RwSignal::new(Cell::Wrong);
+    let chosen = RwSignal::new(None::<Said>);
+    let pixels = RwSignal::new(Vec::<Values>::new());
+    let live = Live::empty();
+    let widget = move |name: &str| {
+        Some(match name {
+            "train" => view! { <Controls run /> <Curves run /> <RateSlider run /> }.into_any(),
+            "filters" => view! { <Filters run /> }.into_any(),
+            "confusion" => view! { <Confusion run cell /> }.into_any(),
+            "wrong" => view! { <Gallery run cell chosen pixels live /> }.into_any(),
+            _ => return None,
+        })
+    };
+    Stage { widget: Box::new(widget), scenes: vec![live] }
+}
+
+/// The first layer's filters at a recorded moment.
+#[component]
+pub fn Filters(run: Run) -> impl IntoView {
+    // `None` follows the run.
+    let at = RwSignal::new(None::<usize>);
+    let count = move || run.moments.with(Vec::len);
+    let moment = Memo::new(move |_| run.moments.with(|all| at.get().and_then(|k| all.get(k)).or(all.last()).cloned()));
+    let step = move || moment.get().map_or(0, |m: Moment| m.step);
+    let filters = Memo::new(move |_| moment.get().map(|m| m.filters).unwrap_or_default());
+    let many = Memo::new(move |_| filters.with(|f| f.shape.first().copied().unwrap_or(0)));
+    // One scale through all moments, so that growth is seen.
+    let scale = Memo::new(move |_| run.moments.with(|all| {
+        all.last().map_or(1.0, |m| m.filters.data.iter().fold(1e-3f32, |s, v| s.max(v.abs())))
+    }));
+    let scrub = move |e| {
+        if let Ok(k) = event_target_value(&e).parse::<usize>() {
+            at.set((k + 1 < count()).then_some(k));
+        }
+    };
+    view! {
+        <div class="filters">
+            {move || (0..many.get()).map(|k| {
+                let data = Signal::derive(move || filters.with(|f| {
+                    let size = f.data.len() / f.shape.first().copied().unwrap_or(1).max(1);
+                    f.data.get(k * size..(k + 1) * size).map(<[f32]>::to_vec).unwrap_or_default()
+                }));
+                let shape = Signal::derive(move || filters.with(|f| f.shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default()));
+                let shade = Signal::derive(move || Shade::Signed { max: scale.get() });
+                let label = Signal::derive(move || format!("{} {}", t("filter", "滤波器")(), k + 1));
+                view! { <Picture data shape shade label /> }
+            }).collect_view()}
+        </div>
+        <label class="slider">
+            <span>{t("moment", "时刻")}</span>
+            <input type="range" min="0" max=move || count().saturating_sub(1) step="1" id="moment"
+                prop:value=move || at.get().unwrap_or_else(|| count().saturating_sub(1))
+                on:input=scrub
+                aria-valuetext=move || format!("{} {}", t("step", "第")(), step()) />
+            <output>{move || format!("{} {}", t("step", "步")(), step())}</output>
+        </label>
+        <figcaption>{t("Blue adds, orange subtracts; paper is zero. The slider goes back through the recorded moments.",
+            "蓝色为正，橙色为负，底色为零。滑块可回到任一记录时刻。")}</figcaption>
+    }
+}
+
+#[component]
+fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
+    view! {
+        <Show
+            when=move || run.scores.with(Option::is_some)
+            fallback=|| view! { <p class="quiet">{t("Train a few steps first.", "请先训练几步。")}</p> }
+        >
+            <div class="scroll">
+                <table class="confusion">
+                    <caption class="quiet">{t("rows: what it is; columns: what the network says", "行：真实类别；列：网络的回答")}</caption>
+                    {move || {
+                        let classes = run.report.with(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
+                        let matrix = run.scores.with(|s| s.as_ref().map(|s| s.confusion.clone()).unwrap_or_default());
+                        let names = classes.clone();
+                        view! {
+                            <thead><tr><td></td>{names.into_iter().map(|c| view! { <th scope="col">{c}</th> }).collect_view()}</tr></thead>
+                            <tbody>
+                                {matrix.into_iter().enumerate().map(|(r, row)| {
+                                    let total = row.iter().sum::<u64>().max(1);
+                                    view! {
+                                        <tr>
+                                            <th scope="row">{classes.get(r).cloned()}</th>
+                                            {row.into_iter().enumerate().map(|(c, n)| view! {
+                                                <td>
+                                                    <button class:off=r != c class:empty=n == 0 style=format!("--share:{}%", 100 * n / total)
+                                                        aria-pressed=move || (cell.get() == Cell::Pair(r, c)).to_string()
+                                                        on:click=move |_| cell.set(Cell::Pair(r, c))>{n}</button>
+                                                </td>
+                                            }).collect_view()}
+                                        </tr>
+                                    }
+                                }).collect_view()}
+                            </tbody>
+                        }
+                    }}
+                </table>
+            </div>
+            <p class="quiet">
+                {move || run.scores.with(|s| s.as_ref().map(|s| format!(
+                    "{} {}, {} {}, {} {:.1} %, macro F1 {:.3}",
+                    s.said.len(), t("held-out images", "张留出图像")(), t("step", "第几步：")(), s.step,
+                    t("accuracy", "准确率")(), 100.0 * s.accuracy, s.macro_f1
+                )))}
+            </p>
+        </Show>
+    }
+}
+
+#[component]
+fn Gallery(run: Run, cell: RwSignal<Cell>, chosen: RwSignal<Option<Said>>, pixels: RwSignal<Vec<Values>>, live: Live) -> impl IntoView {
+    let engine = engine();
+    let shown = Memo::new(move |_| {
+        let mut all = run.scores.with(|s| s.as_ref().map(|s| s.said.clone()).unwrap_or_default());
+        let keep = |s: &Said| match cell.get() {
+            Cell::Wrong => s.truth != s.predicted,
+            Cell::Pair(r, c) => (s.truth as usize, s.predicted as usize) == (r, c),
+        };
+        all.retain(keep);
+        all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        all.truncate(GALLERY);
+        all
+    });
+    Effect::new(move |_| {
+        let which: Vec<u32> = shown.with(|s| s.iter().map(|s| s.image).collect());
+        if which.is_empty() {
+            return pixels.set(vec![]);
+        }
+        spawn_local(async move {
+            if let Some(report) = run.send(Command::Images(which)).await {
+                pixels.try_set(report.tensors.into_iter().filter(|t| t.shape.len() == 3).collect());
+            }
+        });
+    });
+    let look = move |s: Said| {
+        chosen.set(Some(s));
+        spawn_local(async move {
+            match engine.ask(Request::Train(Command::Freeze(Frozen::Image(s.image)))).await {
+                Ok(Reply::Opened { scene, nodes }) => live.adopt(scene, nodes),
+                Ok(_) => {}
+                Err(e) => {
+                    live.failed.try_set(Some(e));
+                }
+            }
+        });
+    };
+    let class = move |k: u32| run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).cloned()).unwrap_or_default());
+    let title = move || match cell.get() {
+        Cell::Wrong => t("Wrong, the most confident first", "答错的图像，最自信者在前")().to_string(),
+        Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),
+    };
+    view! {
+        <p class="eyebrow">{title} " "
+            <Show when=move || cell.get() != Cell::Wrong>
+                <button class="link" on:click=move |_| cell.set(Cell::Wrong)>{t("all wrong ones", "全部答错的")}</button>
+            </Show>
+        </p>
+        <Show when=move || shown.with(Vec::is_empty)>
+            <p class="quiet">{t("None yet.", "暂无。")}</p>
+        </Show>
+        <ul class="gallery">
+            {move || shown.get().into_iter().map(|s| {
+                let key = s.image.to_string();
+                let find = move || pixels.with(|all| all.iter().find(|v| v.name == key).cloned().unwrap_or_default());
+                let (data, shape) = (find.clone(), find);
+                let label = Signal::derive(move || format!("{}, {}", class(s.truth), class(s.predicted)));
+                view! {
+                    <li>
+                        <button aria-pressed=move || (chosen.get().map(|c| c.image) == Some(s.image)).to_string() on:click=move |_| look(s)>
+                            <Picture data=Signal::derive(move || data().data) shape=Signal::derive(move || shape().shape) shade=Shade::Pixels label />
+                            {move || class(s.predicted)} " " {format!("{:.0} %", 100.0 * s.confidence)}
+                            <br/> <span class="quiet">{move || class(s.truth)}</span>
+                        </button>
+                    </li>
+                }
+            }).collect_view()}
+        </ul>
+        <Show when=move || live.scene.get().is_some()><Why run live chosen /></Show>
+    }
+}
+
+/// Why: the logits, and the places that speak for a class.
+#[component]
+fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
+    let classes = run.report.with_untracked(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
+    let caption = Signal::derive(move || t("logits", "logit（未归一化分数）")().to_string());
+    let map = move |of: fn(&Said) -> u32| {
+        let class = Memo::new(move |_| chosen.get().map_or(0, |s| of(&s)) as usize);
+        let part = move || live.outputs.with(|o| o.get("share").cloned().unwrap_or_default());
+        let data = Signal::derive(move || {
+            let v = part();
+            let size = v.shape.get(1..).map_or(0, |s| s.iter().product());
+            v.data.get(class.get() * size..(class.get() + 1) * size).map(<[f32]>::to_vec).unwrap_or_default()
+        });
+        let shape = Signal::derive(move || part().shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default());
+        let shade = Signal::derive(move || Shade::Signed { max: part().data.iter().fold(1e-3, |m, v| m.max(v.abs())) });
+        (class, data, shape, shade)
+    };
+    let maps = [map(|s| s.predicted), map(|s| s.truth)];
+    let names = StoredValue::new(classes.clone());
+    let name = move |k: usize| names.with_value(|n| n.get(k).cloned().unwrap_or_default());
+    view! {
+        <div class="why">
+            <Matrix live name="logits" caption columns=classes side=Side::Forward scale=10.0 />
+            <div class="maps">
+                {maps.into_iter().map(|(class, data, shape, shade)| {
+                    let label = Signal::derive(move || format!("{} {}", t("what speaks for", "支持的位置：")(), name(class.get())));
+                    view! {
+                        <div>
+                            <p class="eyebrow">{move || label.get()}</p>
+                            <Picture data shape shade label />
+                            <Places live class data shape />
+                        </div>
+                    }
+                }).collect_view()}
+            </div>
+            <figcaption>{t("Each place of the last feature maps adds its weight times its activation; blue speaks for the class, orange against it. Their sum and the bias are the logit.",
+                "末层特征图的每个位置贡献“权重 × 激活”；蓝色支持该类，橙色反对。各处之和加上偏置即为 logit。")}</figcaption>
+        </div>
+    }
+}
+
+/// The places with the largest shares, to ask about.
+#[component]
+fn Places(live: Live, class: Memo<usize>, data: Signal<Vec<f32>>, shape: Signal<Vec<usize>>) -> impl IntoView {
+    let top = move || {
+        let width = shape.get().last().copied().unwrap_or(1).max(1);
+        let mut all: Vec<(usize, f32)> = data.get().into_iter().enumerate().collect();
+        all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        all.truncate(3);
+        all.into_iter().map(move |(k, v)| (k / width, k % width, v))
+    };
+    view! {
+        <p>
+            {move || top().map(|(h, w, v)| view! {
+                <button class="leaf" on:click=move |_| live.ask("share", vec![class.get_untracked(), h, w])>
+                    {format!("[{h}, {w}]")} <span class="num">{number(f64::from(v))}</span>
+                </button>
+            }).collect_view()}
+        </p>
+    }
+}
