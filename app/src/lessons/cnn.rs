@@ -59,9 +59,9 @@ pub fn Filters(run: Run) -> impl IntoView {
     let filters = Memo::new(move |_| moment.get().map(|m| m.filters).unwrap_or_default());
     let many = Memo::new(move |_| filters.with(|f| f.shape.first().copied().unwrap_or(0)));
     // One scale through all moments, so that growth is seen.
-    let scale = Memo::new(move |_| run.moments.with(|all| {
-        all.last().map_or(1.0, |m| m.filters.data.iter().fold(1e-3f32, |s, v| s.max(v.abs())))
-    }));
+    let scale = Memo::new(move |_| {
+        run.moments.with(|all| all.last().map_or(1.0, |m| m.filters.data.iter().fold(1e-3f32, |s, v| s.max(v.abs()))))
+    });
     let scrub = move |e| {
         if let Ok(k) = event_target_value(&e).parse::<usize>() {
             at.set((k + 1 < count()).then_some(k));
@@ -142,7 +142,13 @@ fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
 }
 
 #[component]
-fn Gallery(run: Run, cell: RwSignal<Cell>, chosen: RwSignal<Option<Said>>, pixels: RwSignal<Vec<Values>>, live: Live) -> impl IntoView {
+fn Gallery(
+    run: Run,
+    cell: RwSignal<Cell>,
+    chosen: RwSignal<Option<Said>>,
+    pixels: RwSignal<Vec<Values>>,
+    live: Live,
+) -> impl IntoView {
     let engine = engine();
     let shown = Memo::new(move |_| {
         let mut all = run.scores.with(|s| s.as_ref().map(|s| s.said.clone()).unwrap_or_default());
@@ -178,7 +184,9 @@ fn Gallery(run: Run, cell: RwSignal<Cell>, chosen: RwSignal<Option<Said>>, pixel
             }
         });
     };
-    let class = move |k: u32| run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).cloned()).unwrap_or_default());
+    let class = move |k: u32| {
+        run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).cloned()).unwrap_or_default())
+    };
     let title = move || match cell.get() {
         Cell::Wrong => t("Wrong, the most confident first", "答错的图像，最自信者在前")().to_string(),
         Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),

@@ -28,8 +28,7 @@ pub struct Lesson {
 }
 
 /// All chapters in their order.
-pub static ALL: &[Lesson] =
-    &[Lesson { name: "softmax", open: softmax::open }, Lesson { name: "cnn", open: cnn::open }];
+pub static ALL: &[Lesson] = &[Lesson { name: "softmax", open: softmax::open }, Lesson { name: "cnn", open: cnn::open }];
 
 /// The text of a chapter with its widgets in their places.
 #[component]

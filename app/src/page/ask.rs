@@ -27,13 +27,12 @@ pub struct Asked {
     pub fresh: RwSignal<u64>,
 }
 
-/// Asks for an element from a tensor on the page: a new trail.
-pub fn ask(scene: u32, node: u32, name: &str, index: Vec<usize>) {
-    let asked = expect_context::<Asked>();
-    asked.trail.set(vec![Question { scene, node, name: name.into(), index }]);
-}
-
 impl Asked {
+    /// Asks for an element from a tensor on the page: a new trail.
+    pub fn ask(self, scene: u32, node: u32, name: &str, index: Vec<usize>) {
+        self.trail.set(vec![Question { scene, node, name: name.into(), index }]);
+    }
+
     fn further(self, r: &Reference) {
         self.trail.update(|trail| {
             let Some(scene) = trail.last().map(|q| q.scene) else { return };

@@ -4,8 +4,8 @@
 use leptos::prelude::*;
 
 use super::lang::{Language, t};
-use crate::lessons::cnn::{Filters, QUICK};
 use crate::lessons;
+use crate::lessons::cnn::{Filters, QUICK};
 use crate::widgets::training::{Controls, Curves, Run};
 
 /// What the first screen changes of the recipe: few images come fast, and a while of training.

@@ -13,7 +13,7 @@ use wasm_bindgen::JsCast;
 
 use crate::engine::client::Engine;
 
-pub use ask::{Asked, ask};
+pub use ask::Asked;
 pub use prose::{Piece, chapter};
 
 /// Starts the engine and shows the page. Without a worker there is a sentence instead.

@@ -75,7 +75,14 @@ fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
 
 fn label(v: f64, scale: Scale) -> String {
     match scale {
-        Scale::Linear => number(v),
+        Scale::Linear => {
+            let text = number(v);
+            if text.contains('.') && !text.contains('e') {
+                text.trim_end_matches('0').trim_end_matches('.').into()
+            } else {
+                text
+            }
+        }
         Scale::Log => format!("10{}", superscript(v.round() as i64)),
     }
 }
@@ -97,10 +104,12 @@ pub fn Curve(
     #[prop(into)] label_y: Signal<String>,
     #[prop(into)] series: Signal<Vec<Series>>,
     /// Bounds that do not follow the data: left, right, bottom, top.
-    #[prop(default = [None; 4])] fixed: [Option<f64>; 4],
+    #[prop(default = [None; 4])]
+    fixed: [Option<f64>; 4],
     #[prop(default = [Scale::Linear; 2])] scales: [Scale; 2],
     /// A place to mark: x.
-    #[prop(optional, into)] mark: Option<Signal<Option<f64>>>,
+    #[prop(optional, into)]
+    mark: Option<Signal<Option<f64>>>,
 ) -> impl IntoView {
     let frame = Memo::new(move |_| series.with(|s| bounds(s, fixed, scales)));
     let x_of = move |b: [f64; 4], x: f64| LEFT + (WIDTH - LEFT - 8.0) * (scales[0].of(x) - b[0]) / (b[1] - b[0]);

@@ -17,6 +17,8 @@ pub type Outputs = BTreeMap<String, Values>;
 /// See the module's introduction.
 #[derive(Clone, Copy)]
 pub struct Live {
+    engine: Engine,
+    asked: Asked,
     pub scene: RwSignal<Option<u32>>,
     pub nodes: RwSignal<Vec<NodeInfo>>,
     pub outputs: RwSignal<Outputs>,
@@ -35,9 +37,8 @@ impl Live {
         spec: impl Fn() -> Spec + Send + Sync + 'static,
         feeds: impl Fn() -> Vec<Values> + Send + Sync + 'static,
     ) -> Live {
-        let engine = engine();
         let live = Live::empty();
-        let asked = expect_context::<Asked>();
+        let engine = live.engine;
         let spec = Memo::new(move |_| spec());
         let backend = Memo::new(move |_| engine.device.get().map(|d| d.backend));
         Effect::new(move |_| {
@@ -76,7 +77,7 @@ impl Live {
                 busy.set_value(true);
                 spawn_local(async move {
                     while let Some(Some(feeds)) = pending.try_update_value(Option::take) {
-                        live.run(engine, asked, feeds).await;
+                        live.run(feeds).await;
                     }
                     busy.try_update_value(|b| *b = false);
                 });
@@ -89,6 +90,8 @@ impl Live {
     pub fn empty() -> Live {
         let engine = engine();
         let live = Live {
+            engine,
+            asked: expect_context(),
             scene: RwSignal::new(None),
             nodes: RwSignal::new(vec![]),
             outputs: RwSignal::new(Outputs::new()),
@@ -105,24 +108,22 @@ impl Live {
     /// Takes over a scene that the engine opened, closes the one before, and runs it once.
     pub fn adopt(self, scene: u32, nodes: Vec<NodeInfo>) {
         let Some(before) = self.scene.try_get_untracked() else { return };
-        let engine = engine();
         if let Some(old) = before {
-            engine.tell(Request::Close { scene: old });
+            self.engine.tell(Request::Close { scene: old });
         }
         self.nodes.set(nodes);
         self.scene.set(Some(scene));
-        let asked = expect_context::<Asked>();
-        spawn_local(async move { self.run(engine, asked, vec![]).await });
+        spawn_local(async move { self.run(vec![]).await });
     }
 
-    async fn run(self, engine: Engine, asked: Asked, feeds: Vec<Values>) {
+    async fn run(self, feeds: Vec<Values>) {
         let Some(Some(scene)) = self.scene.try_get_untracked() else { return };
-        match engine.ask(Request::Run { scene, feeds }).await {
+        match self.engine.ask(Request::Run { scene, feeds }).await {
             Ok(Reply::Values { values, .. }) => {
                 let map = values.into_iter().map(|v| (v.name.clone(), v)).collect();
                 self.outputs.try_set(map);
                 self.failed.try_set(None);
-                asked.fresh.try_update(|n| *n += 1);
+                self.asked.fresh.try_update(|n| *n += 1);
             }
             Ok(_) => {}
             Err(e) => {
@@ -149,6 +150,6 @@ impl Live {
     /// Asks where an element of a named node comes from.
     pub fn ask(self, name: &str, index: Vec<usize>) {
         let (Some(scene), Some(node)) = (self.scene.get_untracked(), untrack(|| self.node(name))) else { return };
-        crate::page::ask(scene, node.id, name, index);
+        self.asked.ask(scene, node.id, name, index);
     }
 }

@@ -192,7 +192,8 @@ impl Trainer {
     }
 
     pub fn learning_rate(&self, step: usize) -> f64 {
-        self.rate_scale * self.recipe.schedule.lr(self.recipe.optimizer.lr, step, self.steps_per_epoch(), self.total_steps())
+        self.rate_scale
+            * self.recipe.schedule.lr(self.recipe.optimizer.lr, step, self.steps_per_epoch(), self.total_steps())
     }
 
     /// Multiplies the learning rate of the recipe from now on. A run that a reader steers like this is
