@@ -22,7 +22,7 @@ const GALLERY: usize = 24;
 
 /// Which held-out images the reader looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
+pub enum Cell {
     /// Wrong ones, the most confident first.
     Wrong,
     /// Of a true class taken for another.
@@ -94,7 +94,7 @@ pub fn Filters(run: Run) -> impl IntoView {
 }
 
 #[component]
-fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
+pub fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
     view! {
         <Show
             when=move || run.scores.with(Option::is_some)
@@ -142,7 +142,7 @@ fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
 }
 
 #[component]
-fn Gallery(
+pub fn Gallery(
     run: Run,
     cell: RwSignal<Cell>,
     chosen: RwSignal<Option<Said>>,

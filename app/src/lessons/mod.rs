@@ -2,6 +2,7 @@
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
 pub mod cnn;
+pub mod lab;
 mod softmax;
 
 use leptos::prelude::*;

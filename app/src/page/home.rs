@@ -34,6 +34,7 @@ pub fn Home() -> impl IntoView {
                     let title = move || super::chapter(l.name).map_or("", |c| c.text(language.0.get()).title);
                     view! { <li><a href=format!("#/{}", l.name)>{title}</a></li> }
                 }).collect_view()}
+                <li><a href="#/lab">{t("Lab", "实验室")}</a></li>
             </ol>
         </article>
     }

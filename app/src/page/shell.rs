@@ -8,6 +8,7 @@ use super::lang::{Language, remember, remembered, t};
 use super::route::router;
 use crate::engine::Choice;
 use crate::engine::client::engine;
+use crate::lessons::lab::Lab;
 use crate::lessons::{self, Lesson, Show};
 
 /// Where the chosen theme is remembered.
@@ -29,6 +30,7 @@ pub fn Shell() -> impl IntoView {
             <nav aria-label=t("Chapters", "章节")>
                 <ol>
                     {lessons::ALL.iter().map(|lesson| view! { <Entry lesson /> }).collect_view()}
+                    <li><a href="#/lab" aria-current=move || (path.get() == "lab").then_some("page")>{t("Lab", "实验室")}</a></li>
                 </ol>
             </nav>
             <div class="tools">
@@ -44,6 +46,7 @@ pub fn Shell() -> impl IntoView {
                 let name = path.get();
                 match lessons::ALL.iter().find(|l| l.name == name) {
                     Some(lesson) => view! { <Show lesson /> }.into_any(),
+                    None if name == "lab" => view! { <Lab /> }.into_any(),
                     None => view! { <Home /> }.into_any(),
                 }
             }}

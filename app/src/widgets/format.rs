@@ -1,6 +1,6 @@
 //! How numbers and elements are written.
 
-/// Four significant digits, with a real minus sign; as a power of ten where zeros would pile up.
+/// Up to four significant digits, with a real minus sign; as a power of ten where zeros would pile up.
 pub fn number(v: f64) -> String {
     if v.is_nan() {
         return "NaN".into();
@@ -16,7 +16,8 @@ pub fn number(v: f64) -> String {
         format!("{v:.0}")
     } else if (1e-3..1e5).contains(&size) {
         let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
-        format!("{v:.digits$}")
+        let text = format!("{v:.digits$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
     } else {
         format!("{v:.2e}")
     };

@@ -149,7 +149,15 @@ impl Live {
 
     /// Asks where an element of a named node comes from.
     pub fn ask(self, name: &str, index: Vec<usize>) {
-        let (Some(scene), Some(node)) = (self.scene.get_untracked(), untrack(|| self.node(name))) else { return };
-        self.asked.ask(scene, node.id, name, index);
+        if let Some(node) = untrack(|| self.node(name)) {
+            self.ask_node(node.id, name, index);
+        }
+    }
+
+    /// The same by the node's number.
+    pub fn ask_node(self, node: u32, name: &str, index: Vec<usize>) {
+        if let Some(scene) = self.scene.get_untracked() {
+            self.asked.ask(scene, node, name, index);
+        }
     }
 }

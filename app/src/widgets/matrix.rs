@@ -23,14 +23,17 @@ pub enum Side {
 pub fn Matrix(
     live: Live,
     #[prop(into)] name: String,
-    #[prop(optional)] side: Side,
+    #[prop(default = Side::Forward.into(), into)] side: Signal<Side>,
     #[prop(optional, into)] caption: Option<Signal<String>>,
     #[prop(optional)] rows: Vec<String>,
     #[prop(optional)] columns: Vec<String>,
-    #[prop(default = 1.0)] scale: f64,
+    #[prop(default = 1.0.into(), into)] scale: Signal<f64>,
     /// A column to point at.
     #[prop(optional, into)]
     lit: Option<Signal<Option<usize>>>,
+    /// What a click asks, by row and column, where the table is not a node of that name.
+    #[prop(optional)]
+    on_ask: Option<Callback<(usize, usize)>>,
 ) -> impl IntoView {
     let focus = RwSignal::new((0usize, 0usize));
     let key = name.clone();
@@ -41,7 +44,7 @@ pub fn Matrix(
         [m, n] => (m, n),
         [.., m, n] => (m, n),
     };
-    let class = move || format!("matrix {}", if side == Side::Backward { "backward" } else { "forward" });
+    let class = move || format!("matrix {}", if side.get() == Side::Backward { "backward" } else { "forward" });
     let table = NodeRef::<leptos::html::Table>::new();
     let own = name.clone();
     let on_key = move |event: leptos::ev::KeyboardEvent| {
@@ -117,7 +120,7 @@ pub fn Matrix(
                                                 index
                                             }
                                         };
-                                        let share = move || (100.0 * read.get().abs() / scale).min(100.0);
+                                        let share = move || (100.0 * read.get().abs() / scale.get()).min(100.0);
                                         let is_lit = move || lit.is_some_and(|l| l.get() == Some(c));
                                         view! {
                                             <td class:lit=is_lit>
@@ -128,7 +131,10 @@ pub fn Matrix(
                                                     data-at=format!("{r},{c}")
                                                     tabindex=move || if focus.get() == (r, c) { "0" } else { "-1" }
                                                     on:focus=move |_| focus.set((r, c))
-                                                    on:click=move |_| live.ask(&name, index.clone())
+                                                    on:click=move |_| match on_ask {
+                                                        Some(f) => f.run((r, c)),
+                                                        None => live.ask(&name, index.clone()),
+                                                    }
                                                 >
                                                     {move || number(read.get())}
                                                 </button>

@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod curve;
 pub mod format;
+pub mod inside;
 pub mod kernels;
 pub mod live;
 pub mod matrix;
