@@ -33,15 +33,13 @@ fn load_a(group: i32, m: i32, k: i32) -> f32 {
 }
 
 fn load_b(group: i32, k: i32, n: i32) -> f32 {
-    if (n >= TAPS) {
-        return 1.0;
-    }
-    let h = k / OW % OH * STRIDE_H + n / KW % KH * DILATION_H - PADDING_H;
-    let w = k % OW * STRIDE_W + n % KW * DILATION_W - PADDING_W;
-    if (h < 0 || h >= H || w < 0 || w >= W) {
-        return 0.0;
-    }
-    return load_x(k / (OH * OW), group * CI + n / (KH * KW), h, w);
+    let tap = min(n, TAPS - 1);
+    let h = k / OW % OH * STRIDE_H + tap / KW % KH * DILATION_H - PADDING_H;
+    let w = k % OW * STRIDE_W + tap % KW * DILATION_W - PADDING_W;
+    // Without branches, as in conv2d_forward.wgsl.
+    let inside = (h >= 0) & (h < H) & (w >= 0) & (w < W);
+    let pixel = load_x(k / (OH * OW), group * CI + tap / (KH * KW), clamp(h, 0, H - 1), clamp(w, 0, W - 1));
+    return select(select(0.0, pixel, inside), 1.0, n >= TAPS);
 }
 
 fn store_c(group: i32, m: i32, n: i32, value: f32) {

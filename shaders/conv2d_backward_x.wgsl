@@ -31,10 +31,12 @@ fn load_a(group: i32, m: i32, k: i32) -> f32 {
 fn load_b(group: i32, k: i32, n: i32) -> f32 {
     let h = n / W % H + PADDING_H - k / KW % KH * DILATION_H;
     let w = n % W + PADDING_W - k % KW * DILATION_W;
-    if (h < 0 || w < 0 || h % STRIDE_H != 0 || w % STRIDE_W != 0 || h / STRIDE_H >= OH || w / STRIDE_W >= OW) {
-        return 0.0;
-    }
-    return load_dy(n / (H * W), group * CO + k / (KH * KW), h / STRIDE_H, w / STRIDE_W);
+    // Without branches, as in conv2d_forward.wgsl.
+    let y = h / STRIDE_H;
+    let z = w / STRIDE_W;
+    let inside = (h >= 0) & (h % STRIDE_H == 0) & (y < OH) & (w >= 0) & (w % STRIDE_W == 0) & (z < OW);
+    let value = load_dy(n / (H * W), group * CO + k / (KH * KW), clamp(y, 0, OH - 1), clamp(z, 0, OW - 1));
+    return select(0.0, value, inside);
 }
 
 fn store_c(group: i32, m: i32, n: i32, value: f32) {

@@ -1,7 +1,10 @@
-//! Shared by the integration tests.
+//! Shared by the integration tests, native and in the browser.
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod backends;
 pub mod networks;
 pub mod samples;
+pub mod steps;
+pub mod suite;
 pub mod tolerance;
 pub mod walk;

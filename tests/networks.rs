@@ -54,6 +54,7 @@ impl Step {
     }
 
     /// Loss, then the gradients of all parameters, on a session.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn loss_and_gradients(&self, session: &mut Session) -> Vec<Vec<f64>> {
         let mut g = self.network.graph.clone();
         g.updates.clear();

@@ -300,4 +300,15 @@ impl<T: Number> Backend for Host<T> {
             objects: self.buffers.len() as u64 + u64::from(self.made),
         }
     }
+
+    fn poison(&mut self, program: ProgramId) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        for (b, slot) in p.plan.buffers.iter().zip(&p.slots) {
+            if b.leaf.is_none() {
+                self.buffers[*slot].num.fill(T::from_f64(f64::NAN));
+            }
+        }
+        Ok(())
+    }
 }

@@ -93,4 +93,7 @@ pub trait Backend {
     /// Reads a leaf by name.
     fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor>;
     fn memory(&self) -> Memory;
+    /// Fills what a program computes with NaN (leaves stay), so that a test sees an element that no
+    /// kernel wrote.
+    fn poison(&mut self, program: ProgramId) -> BackendResult<()>;
 }

@@ -75,6 +75,9 @@ macro_rules! delegate {
             fn memory(&self) -> Memory {
                 self.0.memory()
             }
+            fn poison(&mut self, program: ProgramId) -> BackendResult<()> {
+                self.0.poison(program)
+            }
         }
     };
 }

@@ -10,7 +10,7 @@ use super::matmul::combine;
 use super::micro;
 use super::shared::Shared;
 use super::source::{Band, Conv, Find, Grid, Source, numbers};
-use super::vector::Lanes;
+use super::vector::{Lanes, WIDE};
 use super::window::{Rows, Window};
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::{Scratch, Workers};
@@ -101,7 +101,7 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
             let bands = grid.bands() * y[0];
             let size = out.ty.numel() + y[1];
             let tasks = bands.min(PARTS);
-            let lanes = vec![[0.0; 8]; tasks * out.ty.numel()];
+            let lanes = vec![[0.0; WIDE]; tasks * out.ty.numel()];
             let (parts, sums) = (vec![0.0; tasks * size], vec![0.0; size]);
             Some(Box::new(BackwardW { conv, dy, grid, images: y[0], out, bias, parts, sums, lanes }))
         }
@@ -278,7 +278,7 @@ impl BackwardW {
                 }
             }
             unit += images;
-            chain += images * band.len / 8;
+            chain += images * band.len / WIDE;
             if chain >= CHAIN {
                 micro::fold(lanes, dw);
                 chain = 0;
@@ -327,6 +327,6 @@ impl Step<f32> for BackwardW {
     }
 
     fn bytes(&self) -> usize {
-        (2 * self.parts.len() + self.sums.len() + 8 * self.lanes.len()) * 4
+        (2 * self.parts.len() + self.sums.len() + WIDE * self.lanes.len()) * 4
     }
 }

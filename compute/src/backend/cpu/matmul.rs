@@ -16,7 +16,7 @@ use super::micro;
 use super::operand::Operand;
 use super::shared::Shared;
 use super::source::{Band, Find, Grid, Source, numbers};
-use super::vector::Lanes;
+use super::vector::{Lanes, WIDE};
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::Workers;
 use crate::graph::NodeId;
@@ -235,7 +235,7 @@ struct Banded {
     grid: Grid,
     images: usize,
     n: usize,
-    /// Of each task of the rows form: its sums, and eight partial sums for each.
+    /// Of each task of the rows form: its sums, and a vector of partial sums for each.
     parts: Vec<f64>,
     lanes: Vec<Lanes>,
 }
@@ -274,7 +274,7 @@ fn banded(
     }
     let n = if rows { out.ty.shape[1] } else { out.ty.shape[0] };
     let size = if rows { grid.bands().min(PARTS) * images * n } else { 0 };
-    let (parts, lanes) = (vec![0.0; size], vec![[0.0; 8]; size]);
+    let (parts, lanes) = (vec![0.0; size], vec![[0.0; WIDE]; size]);
     let (bias, out) = (bias.cloned(), out.clone());
     Some(Box::new(Banded { rows, source, other, strides, bias, out, grid, images, n, parts, lanes }))
 }
@@ -331,7 +331,7 @@ impl Banded {
                                 let right = Strides::rows(self.strides.at + c * plane + band.offset, self.strides.cs);
                                 let size = (band.images, n, band.len);
                                 micro::dots(size, &mut lanes[own.clone()], tile, left, other, right);
-                                chain += band.len / 8;
+                                chain += band.len / WIDE;
                                 if chain >= BAND_CHAIN || c + 1 == channels {
                                     micro::fold(&mut lanes[own.clone()], &mut y[own.clone()]);
                                     chain = 0;
@@ -387,6 +387,6 @@ impl Step<f32> for Banded {
     }
 
     fn bytes(&self) -> usize {
-        self.parts.len() * 8 + self.lanes.len() * 32
+        self.parts.len() * 8 + self.lanes.len() * WIDE * 4
     }
 }

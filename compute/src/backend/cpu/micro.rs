@@ -3,15 +3,15 @@
 //!
 //! ```text
 //! panel   c[i, j] (+)= sum(p) a[i, p] b[p, j]     rows of b and c contiguous
-//! dots    lanes[i, j] += a[i, ..] . b[j, ..]      rows of a and b contiguous; eight partial sums each
+//! dots    lanes[i, j] += a[i, ..] . b[j, ..]      rows of a and b contiguous; a vector of partial sums each
 //! ```
 //!
 //! Blocks are four rows by two vectors: eight accumulators keep both multipliers busy, and a third
 //! vector would not leave a register for the operands. Compiled for AVX2 with FMA and for every
-//! machine; the choice is made once per call.
+//! machine, the choice made once per call; and for the registers of WebAssembly.
 
 use super::blas::Strides;
-use super::vector::{Lanes, Vector, WIDE};
+use super::vector::{Lanes, Portable, Vector, WIDE};
 
 /// Places of the three matrices of a panel, as pointers to their first elements.
 #[derive(Clone, Copy)]
@@ -260,7 +260,7 @@ pub fn panel(
         return unsafe { avx2::panel(m, n, p) };
     }
     // SAFETY: the matrices lie in their slices (asserted).
-    unsafe { panel_body::<Lanes>(m, n, p) }
+    unsafe { panel_body::<Portable>(m, n, p) }
 }
 
 /// Adds the dot products of `m` rows of a and `n` rows of b, `len` long, to `m x n` sets of lanes.
@@ -289,15 +289,20 @@ pub fn dots((m, n, len): (usize, usize, usize), lanes: &mut [Lanes], a: &[f32], 
         return unsafe { avx2::dots(m, n, d) };
     }
     // SAFETY: the rows lie in their slices (asserted).
-    unsafe { dots_body::<Lanes>(m, n, d) }
+    unsafe { dots_body::<Portable>(m, n, d) }
 }
 
 /// Adds each set of lanes to its sum and clears it. The sums are f64: chains in f32 stay short
 /// where a gradient is the small difference of millions of terms.
 pub fn fold(lanes: &mut [Lanes], sums: &mut [f64]) {
     for (v, sum) in lanes.iter_mut().zip(sums) {
-        let [a, b, c, d, e, f, g, h] = v.map(f64::from);
-        *sum += ((a + b) + (c + d)) + ((e + f) + (g + h));
+        // Neighbours first.
+        let (mut x, mut n) = (v.map(f64::from), WIDE);
+        while n > 1 {
+            n /= 2;
+            (0..n).for_each(|k| x[k] = x[2 * k] + x[2 * k + 1]);
+        }
+        *sum += x[0];
         *v = [0.0; WIDE];
     }
 }
@@ -329,7 +334,7 @@ mod tests {
                 }
             }
             let (x, y) = (numbers(m * k, 4), numbers(n * k, 5));
-            let mut lanes = vec![[0.0; 8]; m * n];
+            let mut lanes = vec![[0.0; WIDE]; m * n];
             let mut sums = vec![1.0; m * n];
             dots((m, n, k), &mut lanes, &x, Strides::rows(0, k), &y, Strides::rows(0, k));
             fold(&mut lanes, &mut sums);

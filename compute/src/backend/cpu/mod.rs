@@ -80,7 +80,13 @@ fn instruction_set() -> &'static str {
         "sse2"
     }
     #[cfg(not(target_arch = "x86_64"))]
-    if cfg!(target_arch = "aarch64") { "neon" } else { "portable" }
+    if cfg!(target_feature = "simd128") {
+        "simd128"
+    } else if cfg!(target_arch = "aarch64") {
+        "neon"
+    } else {
+        "portable"
+    }
 }
 
 super::reference::delegate!(Cpu);

@@ -1,25 +1,29 @@
-//! Eight numbers at once: as an array on every machine, as a register where there is AVX2 and FMA.
+//! Several numbers at once: as an array on every machine, as a register of eight where there is AVX2
+//! and FMA, as one of four in WebAssembly.
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use std::arch::wasm32::*;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+/// Numbers of a vector. In WebAssembly a register holds four, and a block of pairs of them would
+/// not fit the sixteen registers below.
+pub const WIDE: usize = if cfg!(target_arch = "wasm32") { 4 } else { 8 };
+
 /// One vector.
-pub type Lanes = [f32; 8];
+pub type Lanes = [f32; WIDE];
 
-/// Numbers of a vector.
-pub const WIDE: usize = 8;
-
-/// Eight numbers in a form that the machine multiplies at once.
+/// Numbers in a form that the machine multiplies at once.
 pub trait Vector: Copy {
     fn zero() -> Self;
     fn splat(x: f32) -> Self;
     /// `a * b + self`
     fn fused(self, a: Self, b: Self) -> Self;
     /// # Safety
-    /// Eight elements from `p` on exist.
+    /// [`WIDE`] elements from `p` on exist.
     unsafe fn load(p: *const f32) -> Self;
     /// # Safety
-    /// Eight elements from `p` on exist.
+    /// [`WIDE`] elements from `p` on exist.
     unsafe fn store(self, p: *mut f32);
     /// `a * b + c` of single numbers, rounded as [`Vector::fused`] rounds.
     fn one(a: f32, b: f32, c: f32) -> f32;
@@ -99,3 +103,49 @@ impl Vector for Register {
         unsafe { _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c))) }
     }
 }
+
+/// A register. WebAssembly has no fused multiply-add that all browsers share.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[derive(Clone, Copy)]
+pub struct Register(v128);
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+impl Vector for Register {
+    #[inline(always)]
+    fn zero() -> Register {
+        Register(f32x4_splat(0.0))
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Register {
+        Register(f32x4_splat(x))
+    }
+
+    #[inline(always)]
+    fn fused(self, a: Register, b: Register) -> Register {
+        Register(f32x4_add(self.0, f32x4_mul(a.0, b.0)))
+    }
+
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Register {
+        // SAFETY: the caller's promise; any alignment will do.
+        Register(unsafe { v128_load(p.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the caller's promise; any alignment will do.
+        unsafe { v128_store(p.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn one(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+/// What a machine without a choice at run time uses.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub type Portable = Register;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub type Portable = Lanes;

@@ -59,7 +59,7 @@ async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     instance.request_adapter(&options).await.into_iter().collect()
 }
 
-/// A browser does not say what kind of device it has; it is taken for a real one.
+/// A browser says no more of a device than whether it is a software one (wgpu: `Cpu`, else `Other`).
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     match info.device_type {
         wgpu::DeviceType::Cpu => true,

@@ -113,18 +113,6 @@ impl Gpu {
         self.device.compiler_messages(code).await
     }
 
-    /// Fills all values of a program's steps with NaN (leaves stay), so that a test sees an
-    /// element that no kernel wrote.
-    pub fn poison(&mut self, program: ProgramId) -> BackendResult<()> {
-        let unknown = || BackendError::Unknown(format!("program {}", program.0));
-        let own = self.programs.get(&program).ok_or_else(unknown)?.own.clone();
-        for buffer in own {
-            let nan = vec![f32::NAN; buffer.size() as usize / 4];
-            self.upload.write(&mut self.device, &buffer, bytemuck::cast_slice(&nan))?;
-        }
-        self.flush()
-    }
-
     /// Whether the adapter is software.
     pub fn is_software(&self) -> bool {
         self.device.software
@@ -276,5 +264,15 @@ impl Backend for Gpu {
 
     fn memory(&self) -> Memory {
         Memory { now_bytes: self.device.now_bytes, peak_bytes: self.device.peak_bytes, objects: self.device.objects }
+    }
+
+    fn poison(&mut self, program: ProgramId) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let own = self.programs.get(&program).ok_or_else(unknown)?.own.clone();
+        for buffer in own {
+            let nan = vec![f32::NAN; buffer.size() as usize / 4];
+            self.upload.write(&mut self.device, &buffer, bytemuck::cast_slice(&nan))?;
+        }
+        self.flush()
     }
 }

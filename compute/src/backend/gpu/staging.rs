@@ -1,5 +1,6 @@
 //! Rings of mapped buffers between host and device. `Queue::write_buffer` would make one a call;
-//! these are made while warming up and then reused, so that a step makes no device object.
+//! these are made while warming up and then reused, so that a step makes no device object. A browser
+//! keeps such a ring itself, and code in it cannot wait for a buffer: there uploads are its own writes.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -50,6 +51,17 @@ impl Upload {
             return Ok(());
         }
         let padded = bytes.len().next_multiple_of(4);
+        if cfg!(target_arch = "wasm32") {
+            // In order with the submissions before and after.
+            let whole = bytes.len() / 4 * 4;
+            device.queue.write_buffer(to, 0, &bytes[..whole]);
+            if padded > whole {
+                let mut last = [0; 4];
+                last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+                device.queue.write_buffer(to, whole as u64, &last);
+            }
+            return Ok(());
+        }
         let size = padded.max(LEAST).next_power_of_two();
         let k = self.slot(device, size)?;
         let slot = &self.slots[k];
@@ -77,8 +89,7 @@ impl Upload {
             let held = |k: usize| self.pending.iter().any(|(p, ..)| *p == k);
             let flying = (0..self.slots.len()).filter(|&k| fits(&self.slots[k]) && !held(k)).count();
             let ahead = if size <= PAIRED { 2 } else { 1 };
-            // A browser cannot wait here; its ring grows to what it needs.
-            if flying < ahead || cfg!(target_arch = "wasm32") {
+            if flying < ahead {
                 for _ in 0..ahead {
                     let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
                     let buffer = device.buffer("upload", size, usage)?;
@@ -159,11 +170,16 @@ impl Download {
             }
             match state.load(Ordering::Acquire) {
                 READY => Poll::Ready(Ok(())),
-                FAILED => Poll::Ready(Err(BackendError::Lost("a result could not be read back".into()))),
+                // The cause, if it was reported.
+                FAILED => Poll::Ready(device.check("download").and_then(|()| {
+                    Err(BackendError::Lost("a result could not be read back; it may be out of memory".into()))
+                })),
                 _ => Poll::Pending,
             }
         })
         .await?;
+        // In a browser an error of the kernels before arrives by now.
+        device.check("download")?;
         let run = |message: String| BackendError::Run { kernel: "download".into(), message };
         let view = reading.buffer.slice(..).get_mapped_range().map_err(|e| run(e.to_string()))?;
         let bytes = view[..reading.bytes].to_vec();
