@@ -231,12 +231,8 @@ impl Run {
         let part = self.part();
         let all = self.trainer.predictions(part).await.map_err(text)?;
         let scores = self.trainer.score(&all).map_err(text)?;
-        let said = |p: &Prediction| Said {
-            image: p.image,
-            truth: p.truth,
-            predicted: p.predicted,
-            confidence: p.confidence,
-        };
+        let said =
+            |p: &Prediction| Said { image: p.image, truth: p.truth, predicted: p.predicted, confidence: p.confidence };
         Ok(Scores {
             step: self.trainer.step_count(),
             loss: scores.loss.unwrap_or(f64::NAN),

@@ -73,7 +73,15 @@ pub fn start() {
     spawn_local(async move {
         let devices = find().await;
         send(EVENT, Reply::Device(devices.describe(Choice::Auto)));
-        let fresh = State { devices, choice: Choice::Auto, scenes: BTreeMap::new(), next: 1, steps: 0, run: None, told_ms: 0.0 };
+        let fresh = State {
+            devices,
+            choice: Choice::Auto,
+            scenes: BTreeMap::new(),
+            next: 1,
+            steps: 0,
+            run: None,
+            told_ms: 0.0,
+        };
         *state.borrow_mut() = Some(fresh);
         *busy.borrow_mut() = false;
         drain(queue, busy, state);

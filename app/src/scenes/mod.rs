@@ -2,6 +2,7 @@
 //! ops. What a chapter shows are values of these nodes, computed by a session in the worker; no
 //! number is computed in the page.
 
+pub mod activations;
 pub mod look;
 mod softmax;
 
@@ -26,6 +27,10 @@ pub struct Scene {
 /// Which scene, with its sizes. Travels to the worker, which builds it there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Spec {
+    /// One neuron with the function `f`, its curve and tangent.
+    Neuron { f: activations::Activation },
+    /// A row of `n` equal neurons.
+    Chain { f: activations::Activation, n: usize },
     /// Softmax of `n` logits, its Jacobian, and the naive form that overflows.
     Softmax { n: usize },
 }
@@ -34,6 +39,8 @@ impl Spec {
     /// Builds the graph. Errors: an op's complaint about its inputs.
     pub fn build(&self) -> Result<Scene, String> {
         let made: OpResult<Scene> = match self {
+            Spec::Neuron { f } => activations::neuron(*f),
+            Spec::Chain { f, n } => activations::chain(*f, *n),
             Spec::Softmax { n } => softmax::scene(*n),
         };
         made.map_err(|e| e.to_string())

@@ -31,7 +31,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    fn of(self, v: f64) -> f64 {
+    pub fn of(self, v: f64) -> f64 {
         match self {
             Scale::Linear => v,
             Scale::Log => v.max(f64::MIN_POSITIVE).log10(),
@@ -62,7 +62,7 @@ fn bounds(series: &[Series], fixed: [Option<f64>; 4], scales: [Scale; 2]) -> [f6
 }
 
 /// Round numbers between two, about `n` of them.
-fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
+pub fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
     let rough = (hi - lo) / n;
     let power = 10f64.powf(rough.log10().floor());
     let mut step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(rough);
@@ -76,8 +76,13 @@ fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
 fn label(v: f64, scale: Scale) -> String {
     match scale {
         Scale::Linear => number(v),
-        Scale::Log => format!("10{}", superscript(v.round() as i64)),
+        Scale::Log => power(v.round() as i64),
     }
+}
+
+/// A power of ten.
+pub fn power(v: i64) -> String {
+    format!("10{}", superscript(v))
 }
 
 fn superscript(v: i64) -> String {
@@ -97,10 +102,12 @@ pub fn Curve(
     #[prop(into)] label_y: Signal<String>,
     #[prop(into)] series: Signal<Vec<Series>>,
     /// Bounds that do not follow the data: left, right, bottom, top.
-    #[prop(default = [None; 4])] fixed: [Option<f64>; 4],
+    #[prop(default = [None; 4])]
+    fixed: [Option<f64>; 4],
     #[prop(default = [Scale::Linear; 2])] scales: [Scale; 2],
     /// A place to mark: x.
-    #[prop(optional, into)] mark: Option<Signal<Option<f64>>>,
+    #[prop(optional, into)]
+    mark: Option<Signal<Option<f64>>>,
 ) -> impl IntoView {
     let frame = Memo::new(move |_| series.with(|s| bounds(s, fixed, scales)));
     let x_of = move |b: [f64; 4], x: f64| LEFT + (WIDTH - LEFT - 8.0) * (scales[0].of(x) - b[0]) / (b[1] - b[0]);

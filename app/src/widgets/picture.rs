@@ -56,7 +56,8 @@ pub fn Picture(
         }
         canvas.set_width(width as u32);
         canvas.set_height(height as u32);
-        let context = canvas.get_context("2d").ok().flatten().and_then(|c| c.dyn_into::<CanvasRenderingContext2d>().ok());
+        let context =
+            canvas.get_context("2d").ok().flatten().and_then(|c| c.dyn_into::<CanvasRenderingContext2d>().ok());
         let bytes = paint(&data, channels, width * height, shade);
         let image = ImageData::new_with_u8_clamped_array_and_sh(Clamped(&bytes), width as u32, height as u32);
         if let (Some(context), Ok(image)) = (context, image) {

@@ -178,7 +178,8 @@ pub fn Controls(run: Run) -> impl IntoView {
             })
         })
     };
-    let per_epoch = move || run.report.with_untracked(|r| r.as_ref().map_or(1, |r| r.per_epoch - r.step % r.per_epoch.max(1)));
+    let per_epoch =
+        move || run.report.with_untracked(|r| r.as_ref().map_or(1, |r| r.per_epoch - r.step % r.per_epoch.max(1)));
     view! {
         <div class="row controls">
             <button class="primary" id="train" disabled=move || !ready() || finished()
