@@ -168,7 +168,7 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
 }
 
 /// The drawn part of the logarithmic axis, in powers of ten.
-const POWERS: [f64; 2] = [-18.0, 6.0];
+const POWERS: [f64; 2] = [-12.0, 6.0];
 
 /// Where a size lies on it, in per cent; too small or 0 is its left end.
 fn place(size: f64) -> f64 {
@@ -178,7 +178,7 @@ fn place(size: f64) -> f64 {
 #[component]
 fn Chain(live: Live, set: Settings) -> impl IntoView {
     let label = |s: &'static str| Signal::derive(move || s.to_string());
-    let axis = [-15, -10, -5, 0, 5].map(|p| {
+    let axis = [-10, -5, 0, 5].map(|p| {
         let text = if p == 0 { "1".into() } else { crate::widgets::curve::power(p) };
         view! { <span style=format!("left:{:.2}%", place(10f64.powi(p as i32)))>{text}</span> }
     });
@@ -191,7 +191,7 @@ fn Chain(live: Live, set: Settings) -> impl IntoView {
         </div>
         <table class="chain">
             <thead><tr>
-                <th scope="col">{t("neuron", "神经元")}</th>
+                <th scope="col"><i>"k"</i></th>
                 <th scope="col" class="forward">{t("output ↑", "输出 ↑")}</th>
                 <th scope="col" class="backward">{t("factor", "因子")}</th>
                 <th scope="col" class="backward" colspan="2">{t("product so far ↓", "累积的乘积 ↓")}</th>

@@ -2,6 +2,8 @@
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
 mod activations;
+mod cross_entropy;
+mod normalise;
 mod softmax;
 
 use leptos::prelude::*;
@@ -28,8 +30,12 @@ pub struct Lesson {
 }
 
 /// All chapters in their order.
-pub static ALL: &[Lesson] =
-    &[Lesson { name: "activations", open: activations::open }, Lesson { name: "softmax", open: softmax::open }];
+pub static ALL: &[Lesson] = &[
+    Lesson { name: "normalise", open: normalise::open },
+    Lesson { name: "activations", open: activations::open },
+    Lesson { name: "softmax", open: softmax::open },
+    Lesson { name: "cross-entropy", open: cross_entropy::open },
+];
 
 /// The text of a chapter with its widgets in their places.
 #[component]

@@ -5,7 +5,7 @@
 //!
 //! cross-entropy: loss = nn::loss::cross_entropy of logits [1, n] and label [1]
 //! squared error: loss = sum(i) (p_i - y_i)^2, p = softmax(logits)
-//! ∂L/∂a = d loss / d logits                                                [1, n]
+//! ∂L/∂a (of squared error: ∂E/∂a) = d loss / d logits                      [1, n]
 //! ```
 //!
 //! Feeds: `p` `[]`; or `logits` `[1, n]` and `label` `[1]`.
@@ -67,7 +67,6 @@ pub enum Loss {
 pub fn classes(loss: Loss, n: usize) -> OpResult<Scene> {
     let mut g = Graph::new();
     let logits = g.feed("logits", TensorType::f32([1, n]));
-    g.rename(logits, "logits");
     let label = g.feed("label", TensorType { shape: vec![1], dtype: DType::U32 });
     let p = g.softmax(logits, 1)?;
     g.rename(p, "p");
@@ -87,9 +86,13 @@ pub fn classes(loss: Loss, n: usize) -> OpResult<Scene> {
     let forward = value;
 
     let mut gradients = vec![];
+    let name = match loss {
+        Loss::CrossEntropy => "∂L/∂a",
+        Loss::Squared => "∂E/∂a",
+    };
     for d in autodiff::grad(&mut g, value, &[logits])? {
-        g.rename(d, "∂L/∂a");
-        g.output("∂L/∂a", d);
+        g.rename(d, name);
+        g.output(name, d);
         let sum = g.sum_all(d)?;
         g.rename(sum, "sum of the gradient");
         g.output("sum", sum);

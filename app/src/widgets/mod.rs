@@ -2,6 +2,8 @@
 
 pub mod bars;
 pub mod choices;
+pub mod columns;
+pub mod contour;
 pub mod curve;
 pub mod format;
 pub mod kernels;
