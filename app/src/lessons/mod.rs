@@ -1,8 +1,11 @@
 //! The chapters: one file each, one row in [`ALL`]. A chapter opens its scenes and signals once and
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
+mod activations;
 pub mod cnn;
+mod cross_entropy;
 pub mod lab;
+mod normalise;
 mod softmax;
 
 use leptos::prelude::*;
@@ -29,7 +32,13 @@ pub struct Lesson {
 }
 
 /// All chapters in their order.
-pub static ALL: &[Lesson] = &[Lesson { name: "softmax", open: softmax::open }, Lesson { name: "cnn", open: cnn::open }];
+pub static ALL: &[Lesson] = &[
+    Lesson { name: "normalise", open: normalise::open },
+    Lesson { name: "activations", open: activations::open },
+    Lesson { name: "softmax", open: softmax::open },
+    Lesson { name: "cross-entropy", open: cross_entropy::open },
+    Lesson { name: "cnn", open: cnn::open },
+];
 
 /// The text of a chapter with its widgets in their places.
 #[component]

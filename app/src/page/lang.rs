@@ -102,3 +102,9 @@ pub fn t(en: &'static str, zh: &'static str) -> impl Fn() -> &'static str + Copy
     let language = expect_context::<Language>();
     move || language.0.get().pick(en, zh)
 }
+
+/// [`t`] as a signal, for widgets whose words may also be made while the page runs.
+pub fn words(en: &'static str, zh: &'static str) -> Signal<String> {
+    let text = t(en, zh);
+    Signal::derive(move || text().to_string())
+}

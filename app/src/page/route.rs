@@ -131,14 +131,19 @@ pub fn numbers(name: &'static str, default: Vec<f32>) -> RwSignal<Vec<f32>> {
     signal
 }
 
-/// A signal of a choice among words, like [`number`].
+/// A signal of a choice among words, like [`number`]; the first is the default.
 pub fn choice(name: &'static str, words: &'static [&'static str]) -> RwSignal<usize> {
+    choice_or(name, words, 0)
+}
+
+/// [`choice`] with another default.
+pub fn choice_or(name: &'static str, words: &'static [&'static str], default: usize) -> RwSignal<usize> {
     let router = router();
-    let start = router.get(name).and_then(|v| words.iter().position(|w| *w == v)).unwrap_or(0);
+    let start = router.get(name).and_then(|v| words.iter().position(|w| *w == v)).unwrap_or(default);
     let signal = RwSignal::new(start);
     Effect::new(move |_| {
         let k = signal.get();
-        router.set(name, (k != 0).then(|| words.get(k).copied().unwrap_or_default().to_string()));
+        router.set(name, (k != default).then(|| words.get(k).copied().unwrap_or_default().to_string()));
     });
     signal
 }

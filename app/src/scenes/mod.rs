@@ -2,7 +2,10 @@
 //! ops. What a chapter shows are values of these nodes, computed by a session in the worker; no
 //! number is computed in the page.
 
+pub mod activations;
+pub mod cross_entropy;
 pub mod look;
+pub mod normalise;
 mod softmax;
 
 use compute::graph::{Graph, NodeId};
@@ -26,15 +29,30 @@ pub struct Scene {
 /// Which scene, with its sizes. Travels to the worker, which builds it there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Spec {
+    /// Flats, and the loss of their rent under three scalings.
+    Normalise,
+    /// One neuron with the function `f`, its curve and tangent.
+    Neuron { f: activations::Activation },
+    /// A row of `n` equal neurons.
+    Chain { f: activations::Activation, n: usize },
     /// Softmax of `n` logits, its Jacobian, and the naive form that overflows.
     Softmax { n: usize },
+    /// The loss -log p as a function of p.
+    Likelihood,
+    /// A loss of `n` logits and its gradient.
+    Classes { loss: cross_entropy::Loss, n: usize },
 }
 
 impl Spec {
     /// Builds the graph. Errors: an op's complaint about its inputs.
     pub fn build(&self) -> Result<Scene, String> {
         let made: OpResult<Scene> = match self {
+            Spec::Normalise => normalise::scene(),
+            Spec::Neuron { f } => activations::neuron(*f),
+            Spec::Chain { f, n } => activations::chain(*f, *n),
             Spec::Softmax { n } => softmax::scene(*n),
+            Spec::Likelihood => cross_entropy::likelihood(),
+            Spec::Classes { loss, n } => cross_entropy::classes(*loss, *n),
         };
         made.map_err(|e| e.to_string())
     }

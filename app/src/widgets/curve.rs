@@ -31,7 +31,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    fn of(self, v: f64) -> f64 {
+    pub fn of(self, v: f64) -> f64 {
         match self {
             Scale::Linear => v,
             Scale::Log => v.max(f64::MIN_POSITIVE).log10(),
@@ -62,7 +62,7 @@ fn bounds(series: &[Series], fixed: [Option<f64>; 4], scales: [Scale; 2]) -> [f6
 }
 
 /// Round numbers between two, about `n` of them.
-fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
+pub fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
     let rough = (hi - lo) / n;
     let power = 10f64.powf(rough.log10().floor());
     let mut step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(rough);
@@ -75,16 +75,14 @@ fn ticks(lo: f64, hi: f64, n: f64, scale: Scale) -> Vec<f64> {
 
 fn label(v: f64, scale: Scale) -> String {
     match scale {
-        Scale::Linear => {
-            let text = number(v);
-            if text.contains('.') && !text.contains('e') {
-                text.trim_end_matches('0').trim_end_matches('.').into()
-            } else {
-                text
-            }
-        }
-        Scale::Log => format!("10{}", superscript(v.round() as i64)),
+        Scale::Linear => number(v),
+        Scale::Log => power(v.round() as i64),
     }
+}
+
+/// A power of ten.
+pub fn power(v: i64) -> String {
+    format!("10{}", superscript(v))
 }
 
 fn superscript(v: i64) -> String {

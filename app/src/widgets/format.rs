@@ -32,3 +32,9 @@ pub fn element(name: &str, index: &[usize]) -> String {
     let at: Vec<String> = index.iter().map(usize::to_string).collect();
     format!("{name}[{}]", at.join(", "))
 }
+
+/// A number as a subscript: `a₁₂`.
+pub fn subscript(k: usize) -> String {
+    let digit = |c: char| c.to_digit(10).and_then(|d| char::from_u32(0x2080 + d));
+    k.to_string().chars().filter_map(digit).collect()
+}
