@@ -12,7 +12,8 @@ use std::{env, fs};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use pulldown_latex::{Parser as Latex, RenderConfig, Storage, config::DisplayMode, mathml::push_mathml};
 
-const CHAPTERS: [&str; 4] = ["normalise", "activations", "softmax", "cross-entropy"];
+const CHAPTERS: [&str; 7] =
+    ["normalise", "activations", "softmax", "cross-entropy", "backprop", "matmul", "convolution"];
 
 fn main() {
     println!("cargo::rerun-if-changed=prose");

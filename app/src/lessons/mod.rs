@@ -1,6 +1,7 @@
 //! The chapters: one file each, one row in [`ALL`]. A chapter opens its scenes and signals once and
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
+mod backprop;
 mod softmax;
 
 use leptos::prelude::*;
@@ -27,7 +28,8 @@ pub struct Lesson {
 }
 
 /// All chapters in their order.
-pub static ALL: &[Lesson] = &[Lesson { name: "softmax", open: softmax::open }];
+pub static ALL: &[Lesson] =
+    &[Lesson { name: "softmax", open: softmax::open }, Lesson { name: "backprop", open: backprop::open }];
 
 /// The text of a chapter with its widgets in their places.
 #[component]

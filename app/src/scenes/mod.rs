@@ -2,6 +2,7 @@
 //! ops. What a chapter shows are values of these nodes, computed by a session in the worker; no
 //! number is computed in the page.
 
+mod backprop;
 pub mod look;
 mod softmax;
 
@@ -28,6 +29,8 @@ pub struct Scene {
 pub enum Spec {
     /// Softmax of `n` logits, its Jacobian, and the naive form that overflows.
     Softmax { n: usize },
+    /// A two-layer net on one sample with its backward pass.
+    Backprop,
 }
 
 impl Spec {
@@ -35,6 +38,7 @@ impl Spec {
     pub fn build(&self) -> Result<Scene, String> {
         let made: OpResult<Scene> = match self {
             Spec::Softmax { n } => softmax::scene(*n),
+            Spec::Backprop => backprop::scene(),
         };
         made.map_err(|e| e.to_string())
     }

@@ -4,6 +4,7 @@ pub mod bars;
 pub mod curve;
 pub mod format;
 pub mod kernels;
+pub mod latest;
 pub mod live;
 pub mod matrix;
 pub mod picture;
