@@ -179,6 +179,8 @@ pub enum Request {
     Close {
         scene: u32,
     },
+    /// The pixels of an image of the sample, 0 to 255, `[1, 28, 28]`. Answer: [`Reply::Values`].
+    Image(u32),
     Train(training::Command),
 }
 

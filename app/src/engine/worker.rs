@@ -13,7 +13,7 @@ use super::client::EVENT;
 use super::device::{Devices, find};
 use super::scene::Live;
 use super::training::{Command, Run};
-use super::{Choice, Reply, Request, envelope, kernels};
+use super::{Choice, Reply, Request, data, envelope, kernels};
 
 /// Everything the worker holds.
 struct State {
@@ -233,6 +233,9 @@ impl State {
                 Ok(Reply::Timed(timing))
             }
             Request::Train(command) => self.command(command).await,
+            Request::Image(k) => {
+                Ok(Reply::Values { values: vec![data::image(k as usize).await?], steps: self.steps })
+            }
             Request::Close { scene } => {
                 self.scenes.remove(&scene);
                 Ok(Reply::Closed)

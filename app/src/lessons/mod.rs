@@ -2,6 +2,7 @@
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
 mod backprop;
+mod convolution;
 mod softmax;
 
 use leptos::prelude::*;
@@ -28,8 +29,11 @@ pub struct Lesson {
 }
 
 /// All chapters in their order.
-pub static ALL: &[Lesson] =
-    &[Lesson { name: "softmax", open: softmax::open }, Lesson { name: "backprop", open: backprop::open }];
+pub static ALL: &[Lesson] = &[
+    Lesson { name: "softmax", open: softmax::open },
+    Lesson { name: "backprop", open: backprop::open },
+    Lesson { name: "convolution", open: convolution::open },
+];
 
 /// The text of a chapter with its widgets in their places.
 #[component]

@@ -3,6 +3,7 @@
 //! number is computed in the page.
 
 mod backprop;
+pub mod convolution;
 pub mod look;
 mod softmax;
 
@@ -31,6 +32,8 @@ pub enum Spec {
     Softmax { n: usize },
     /// A two-layer net on one sample with its backward pass.
     Backprop,
+    /// A 3 by 3 convolution of one image, as a sum over windows and as a product, with its gradients.
+    Convolution { stride: usize, padding: usize },
 }
 
 impl Spec {
@@ -39,6 +42,7 @@ impl Spec {
         let made: OpResult<Scene> = match self {
             Spec::Softmax { n } => softmax::scene(*n),
             Spec::Backprop => backprop::scene(),
+            Spec::Convolution { stride, padding } => convolution::scene(*stride, *padding),
         };
         made.map_err(|e| e.to_string())
     }

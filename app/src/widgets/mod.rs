@@ -7,6 +7,7 @@ pub mod kernels;
 pub mod latest;
 pub mod live;
 pub mod matrix;
+pub mod pick;
 pub mod picture;
 pub mod predict;
 pub mod slider;
