@@ -39,7 +39,8 @@ pub async fn image(k: usize) -> Result<Values, String> {
     let size = height * width;
     let pixels = all.data.get(k * size..(k + 1) * size).filter(|_| k < count);
     let pixels = pixels.ok_or_else(|| format!("{path} has images 0 to {}, not {k}", count.saturating_sub(1)))?;
-    Ok(Values { name: k.to_string(), shape: vec![1, height, width], data: pixels.iter().map(|p| f32::from(*p)).collect() })
+    let data = pixels.iter().map(|p| f32::from(*p)).collect();
+    Ok(Values { name: k.to_string(), shape: vec![1, height, width], data })
 }
 
 async fn fashion(limit: Option<usize>) -> Result<Dataset, String> {

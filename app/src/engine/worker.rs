@@ -227,15 +227,13 @@ impl State {
                 let live = self.scenes.get(&scene).ok_or_else(|| format!("there is no scene {scene}"))?;
                 Ok(Reply::Kernels(kernels::list(live, &self.devices)?))
             }
-            Request::Time { scene, kernel, naive, code } => {
+            Request::Time { scene, kernel, form, code } => {
                 let (devices, choice) = (self.devices.clone(), self.choice);
-                let timing = kernels::time(self.scene(scene)?, &devices, choice, kernel, naive, code).await?;
+                let timing = kernels::time(self.scene(scene)?, &devices, choice, kernel, form, code).await?;
                 Ok(Reply::Timed(timing))
             }
             Request::Train(command) => self.command(command).await,
-            Request::Image(k) => {
-                Ok(Reply::Values { values: vec![data::image(k as usize).await?], steps: self.steps })
-            }
+            Request::Image(k) => Ok(Reply::Values { values: vec![data::image(k as usize).await?], steps: self.steps }),
             Request::Close { scene } => {
                 self.scenes.remove(&scene);
                 Ok(Reply::Closed)

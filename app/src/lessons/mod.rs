@@ -3,6 +3,7 @@
 
 mod backprop;
 mod convolution;
+mod matmul;
 mod softmax;
 
 use leptos::prelude::*;
@@ -32,6 +33,7 @@ pub struct Lesson {
 pub static ALL: &[Lesson] = &[
     Lesson { name: "softmax", open: softmax::open },
     Lesson { name: "backprop", open: backprop::open },
+    Lesson { name: "matmul", open: matmul::open },
     Lesson { name: "convolution", open: convolution::open },
 ];
 

@@ -5,6 +5,7 @@
 mod backprop;
 pub mod convolution;
 pub mod look;
+pub mod matmul;
 mod softmax;
 
 use compute::graph::{Graph, NodeId};
@@ -34,6 +35,10 @@ pub enum Spec {
     Backprop,
     /// A 3 by 3 convolution of one image, as a sum over windows and as a product, with its gradients.
     Convolution { stride: usize, padding: usize },
+    /// A product small enough to show every element.
+    Cells,
+    /// A square product of side `n`, to measure.
+    Product { n: usize },
 }
 
 impl Spec {
@@ -42,6 +47,8 @@ impl Spec {
         let made: OpResult<Scene> = match self {
             Spec::Softmax { n } => softmax::scene(*n),
             Spec::Backprop => backprop::scene(),
+            Spec::Cells => matmul::cells(),
+            Spec::Product { n } => matmul::product(*n),
             Spec::Convolution { stride, padding } => convolution::scene(*stride, *padding),
         };
         made.map_err(|e| e.to_string())
