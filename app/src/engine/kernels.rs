@@ -4,9 +4,9 @@
 //! A kernel alone is a graph of its own: the tensors that it reads are feeds, what it computes is
 //! the output. So it runs on any backend, and its result has a reference in f64.
 
-use compute::backend::{Backend, BackendError, ProgramId};
 use compute::backend::gpu::Variants;
 use compute::backend::gpu::kernel::{self, Class, Dispatch};
+use compute::backend::{Backend, BackendError, ProgramId};
 use compute::graph::{Graph, Kind, Leaf, Node, NodeId};
 use compute::plan::{Kernel, Plan};
 use compute::rewrite::Fusion;

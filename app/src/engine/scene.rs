@@ -37,8 +37,15 @@ pub struct Live {
 impl Live {
     pub fn open(scene: Scene, mut session: Session) -> Result<Live, String> {
         let program = session.load(&scene.graph).map_err(|e| e.to_string())?;
-        let mut live =
-            Live { scene, session, program, everything: None, leaves: BTreeMap::new(), known: BTreeMap::new(), definition: None };
+        let mut live = Live {
+            scene,
+            session,
+            program,
+            everything: None,
+            leaves: BTreeMap::new(),
+            known: BTreeMap::new(),
+            definition: None,
+        };
         for (name, value) in std::mem::take(&mut live.scene.initial) {
             live.write(&name, value)?;
         }

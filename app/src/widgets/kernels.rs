@@ -64,7 +64,8 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
     let own = if info.naive == info.fast { Form::Naive } else { Form::Own };
     let form = RwSignal::new(own);
     let info = StoredValue::new(info);
-    let code_of = move |form: Form| info.with_value(|i| shaders_of(i, form).first().map(|s| s.code.clone()).unwrap_or_default());
+    let code_of =
+        move |form: Form| info.with_value(|i| shaders_of(i, form).first().map(|s| s.code.clone()).unwrap_or_default());
     let text = RwSignal::new(code_of(own));
     let timing = RwSignal::new(None::<Result<Timing, String>>);
     let before = RwSignal::new(None::<f64>);

@@ -91,13 +91,15 @@ pub fn Cells(place: Place) -> impl IntoView {
         };
         e.prevent_default();
         place.go(m, n);
-        let cell = table.get_untracked().and_then(|t| t.query_selector(&format!("[data-at=\"{m},{n}\"]")).ok().flatten());
+        let cell =
+            table.get_untracked().and_then(|t| t.query_selector(&format!("[data-at=\"{m},{n}\"]")).ok().flatten());
         if let Some(cell) = cell {
             // An element that is gone takes no focus.
             let _ = cell.unchecked_ref::<web_sys::HtmlElement>().focus();
         }
     };
-    let c = move |m: usize, n: usize| place.live.outputs.with(|o| o.get("C").and_then(|v| v.data.get(m * N + n).copied()));
+    let c =
+        move |m: usize, n: usize| place.live.outputs.with(|o| o.get("C").and_then(|v| v.data.get(m * N + n).copied()));
     let row = Callback::new(move |(r, _): (usize, usize)| place.at.get().0 == r);
     let column = Callback::new(move |(_, c): (usize, usize)| place.at.get().1 == c);
     view! {
@@ -141,7 +143,8 @@ fn Sum(place: Place) -> impl IntoView {
     let factor = |of: RwSignal<Vec<f32>>, k: usize| of.with(|v| v.get(k).copied().unwrap_or(f32::NAN));
     let pairs = move || {
         let (m, n) = place.at.get();
-        let pair = |k: usize| format!("{} · {}", within(factor(place.a, m * K + k)), within(factor(place.b, k * N + n)));
+        let pair =
+            |k: usize| format!("{} · {}", within(factor(place.a, m * K + k)), within(factor(place.b, k * N + n)));
         (0..K).map(pair).collect::<Vec<_>>().join(" + ")
     };
     let product = move |k: usize| {

@@ -99,7 +99,8 @@ pub fn Speed(race: Race) -> impl IntoView {
     let best = Memo::new(move |_| {
         let n = side(race.size.get());
         race.results.with(|all| {
-            let speeds = all.iter().flatten().flatten().filter_map(|r| r.ms).filter(|ms| *ms > 0.0).map(|ms| gflops(n, ms));
+            let speeds =
+                all.iter().flatten().flatten().filter_map(|r| r.ms).filter(|ms| *ms > 0.0).map(|ms| gflops(n, ms));
             speeds.fold(0.0, f64::max)
         })
     });
@@ -165,7 +166,8 @@ fn Row(
         let n = side(race.size.get());
         result.get().and_then(Result::ok).and_then(|r| r.ms).filter(|ms| *ms > 0.0).map(|ms| gflops(n, ms))
     };
-    let share = move || format!("--share:{:.0}%", speed().map_or(0.0, |v| 100.0 * v / best.get().max(f64::MIN_POSITIVE)));
+    let share =
+        move || format!("--share:{:.0}%", speed().map_or(0.0, |v| 100.0 * v / best.get().max(f64::MIN_POSITIVE)));
     let note = move || match result.get() {
         Some(Ok(timing)) if timing.ms.is_some() => format!("{:.1e}", timing.error).replace('-', "−"),
         Some(Ok(timing)) => timing.messages.into_iter().map(|m| m.1).collect::<Vec<_>>().join("; "),

@@ -63,12 +63,17 @@ fn grid(side: usize) -> String {
         let at = (k * side) as f64 * UNIT;
         format!("M{at},0V{end}M0,{at}H{end}")
     };
-    (0..=SIDE.div_ceil(side)).filter(|k| k * side <= SIDE).map(line).collect::<String>() + &format!("M{end},0V{end}M0,{end}H{end}")
+    (0..=SIDE.div_ceil(side)).filter(|k| k * side <= SIDE).map(line).collect::<String>()
+        + &format!("M{end},0V{end}M0,{end}H{end}")
 }
 
 #[component]
 pub fn Tiles(tiling: Tiling) -> impl IntoView {
-    let names = [t("naive", "朴素"), t("tile shared by a workgroup", "工作组共用的块"), t("tile in a thread's registers", "一个线程寄存器里的块")];
+    let names = [
+        t("naive", "朴素"),
+        t("tile shared by a workgroup", "工作组共用的块"),
+        t("tile in a thread's registers", "一个线程寄存器里的块"),
+    ];
     let label = Signal::derive(move || t("tile side T", "块的边长 T")().to_string());
     view! {
         <div class="choices" role="group" aria-label=t("Variant", "做法")>
@@ -112,8 +117,10 @@ fn Drawing(tiling: Tiling) -> impl IntoView {
     };
     let size = SIDE as f64 * UNIT;
     let far = size + GAP;
-    let fill = |class: &'static str, of: Memo<[f64; 4]>| view! {
-        <rect class=class x=move || of.get()[1] * UNIT y=move || of.get()[0] * UNIT width=move || of.get()[3] * UNIT height=move || of.get()[2] * UNIT />
+    let fill = |class: &'static str, of: Memo<[f64; 4]>| {
+        view! {
+            <rect class=class x=move || of.get()[1] * UNIT y=move || of.get()[0] * UNIT width=move || of.get()[3] * UNIT height=move || of.get()[2] * UNIT />
+        }
     };
     let whole = SIDE as f64;
     let tile = Memo::new(move |_| tiling.square(tiling.tile()).map(|v| v as f64));
