@@ -2,10 +2,12 @@
 //! engine's own parsers.
 
 use compute::data::sample::{self, FASHION_PARTS};
-use compute::data::{Dataset, cifar};
+use compute::data::{Dataset, cifar, idx};
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+
+use super::Values;
 
 /// Images in one part of the sample.
 const PART: usize = 1000;
@@ -25,6 +27,20 @@ pub async fn fetch(set: &str, limit: Option<usize>) -> Result<Dataset, String> {
         all.train.truncate(limit);
     }
     Ok(all)
+}
+
+/// One image of the sample's first part, as numbers from 0 to 255: `[1, height, width]`.
+pub async fn image(k: usize) -> Result<Values, String> {
+    let path = "data/train-0-images-idx3-ubyte.gz";
+    let all = idx::parse(path, &get(path).await?).map_err(|e| e.to_string())?;
+    let &[count, height, width] = all.shape.as_slice() else {
+        return Err(format!("{path}: {:?} where images have 3 dimensions", all.shape));
+    };
+    let size = height * width;
+    let pixels = all.data.get(k * size..(k + 1) * size).filter(|_| k < count);
+    let pixels = pixels.ok_or_else(|| format!("{path} has images 0 to {}, not {k}", count.saturating_sub(1)))?;
+    let data = pixels.iter().map(|p| f32::from(*p)).collect();
+    Ok(Values { name: k.to_string(), shape: vec![1, height, width], data })
 }
 
 async fn fashion(limit: Option<usize>) -> Result<Dataset, String> {

@@ -125,6 +125,8 @@ pub struct KernelInfo {
     /// Entry point, workgroups and WGSL of each dispatch of the naive and of the fast form.
     pub naive: Vec<Shader>,
     pub fast: Vec<Shader>,
+    /// The fast form for the other kind of device, where it differs from both.
+    pub other: Option<(kernels::Form, Vec<Shader>)>,
 }
 
 /// One dispatch as text.
@@ -173,12 +175,14 @@ pub enum Request {
     Time {
         scene: u32,
         kernel: usize,
-        naive: bool,
+        form: kernels::Form,
         code: Option<String>,
     },
     Close {
         scene: u32,
     },
+    /// The pixels of an image of the sample, 0 to 255, `[1, 28, 28]`. Answer: [`Reply::Values`].
+    Image(u32),
     Train(training::Command),
 }
 

@@ -29,13 +29,23 @@ pub struct Live {
     leaves: BTreeMap<String, Tensor>,
     /// Values read since the last change.
     known: BTreeMap<NodeId, Tensor>,
+    /// A kernel's number and its values by the definition: dear to compute where several forms of one
+    /// kernel are compared.
+    pub definition: Option<(usize, Vec<f64>)>,
 }
 
 impl Live {
     pub fn open(scene: Scene, mut session: Session) -> Result<Live, String> {
         let program = session.load(&scene.graph).map_err(|e| e.to_string())?;
-        let mut live =
-            Live { scene, session, program, everything: None, leaves: BTreeMap::new(), known: BTreeMap::new() };
+        let mut live = Live {
+            scene,
+            session,
+            program,
+            everything: None,
+            leaves: BTreeMap::new(),
+            known: BTreeMap::new(),
+            definition: None,
+        };
         for (name, value) in std::mem::take(&mut live.scene.initial) {
             live.write(&name, value)?;
         }
@@ -58,6 +68,7 @@ impl Live {
         self.session.write(name, &value).map_err(|e| e.to_string())?;
         self.leaves.insert(name.into(), value);
         self.known.clear();
+        self.definition = None;
         Ok(())
     }
 
@@ -70,6 +81,7 @@ impl Live {
         }
         self.session.run(self.program).map_err(|e| e.to_string())?;
         self.known.clear();
+        self.definition = None;
         let mut out = vec![];
         for (name, _) in self.scene.graph.outputs.clone() {
             let t = self.session.output(self.program, &name).await.map_err(|e| e.to_string())?;

@@ -13,7 +13,7 @@ use super::client::EVENT;
 use super::device::{Devices, find};
 use super::scene::Live;
 use super::training::{Command, Run};
-use super::{Choice, Reply, Request, envelope, kernels};
+use super::{Choice, Reply, Request, data, envelope, kernels};
 
 /// Everything the worker holds.
 struct State {
@@ -235,12 +235,13 @@ impl State {
                 let live = self.scenes.get(&scene).ok_or_else(|| format!("there is no scene {scene}"))?;
                 Ok(Reply::Kernels(kernels::list(live, &self.devices)?))
             }
-            Request::Time { scene, kernel, naive, code } => {
+            Request::Time { scene, kernel, form, code } => {
                 let (devices, choice) = (self.devices.clone(), self.choice);
-                let timing = kernels::time(self.scene(scene)?, &devices, choice, kernel, naive, code).await?;
+                let timing = kernels::time(self.scene(scene)?, &devices, choice, kernel, form, code).await?;
                 Ok(Reply::Timed(timing))
             }
             Request::Train(command) => self.command(command).await,
+            Request::Image(k) => Ok(Reply::Values { values: vec![data::image(k as usize).await?], steps: self.steps }),
             Request::Close { scene } => {
                 self.scenes.remove(&scene);
                 Ok(Reply::Closed)

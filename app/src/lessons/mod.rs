@@ -2,9 +2,12 @@
 //! gives a view for each widget that its text names; the text is in `prose/`.
 
 mod activations;
+mod backprop;
 pub mod cnn;
+mod convolution;
 mod cross_entropy;
 pub mod lab;
+mod matmul;
 mod normalise;
 mod softmax;
 
@@ -37,6 +40,9 @@ pub static ALL: &[Lesson] = &[
     Lesson { name: "activations", open: activations::open },
     Lesson { name: "softmax", open: softmax::open },
     Lesson { name: "cross-entropy", open: cross_entropy::open },
+    Lesson { name: "backprop", open: backprop::open },
+    Lesson { name: "matmul", open: matmul::open },
+    Lesson { name: "convolution", open: convolution::open },
     Lesson { name: "cnn", open: cnn::open },
 ];
 

@@ -3,8 +3,11 @@
 //! number is computed in the page.
 
 pub mod activations;
+mod backprop;
+pub mod convolution;
 pub mod cross_entropy;
 pub mod look;
+pub mod matmul;
 pub mod normalise;
 mod softmax;
 
@@ -41,6 +44,14 @@ pub enum Spec {
     Likelihood,
     /// A loss of `n` logits and its gradient.
     Classes { loss: cross_entropy::Loss, n: usize },
+    /// A two-layer net on one sample with its backward pass.
+    Backprop,
+    /// A 3 by 3 convolution of one image, as a sum over windows and as a product, with its gradients.
+    Convolution { stride: usize, padding: usize },
+    /// A product small enough to show every element.
+    Cells,
+    /// A square product of side `n`, to measure.
+    Product { n: usize },
 }
 
 impl Spec {
@@ -53,6 +64,10 @@ impl Spec {
             Spec::Softmax { n } => softmax::scene(*n),
             Spec::Likelihood => cross_entropy::likelihood(),
             Spec::Classes { loss, n } => cross_entropy::classes(*loss, *n),
+            Spec::Backprop => backprop::scene(),
+            Spec::Cells => matmul::cells(),
+            Spec::Product { n } => matmul::product(*n),
+            Spec::Convolution { stride, padding } => convolution::scene(*stride, *padding),
         };
         made.map_err(|e| e.to_string())
     }

@@ -8,8 +8,8 @@ use leptos::task::spawn_local;
 use super::format::number;
 use super::live::Live;
 use crate::engine::client::engine;
-use crate::engine::kernels::Timing;
-use crate::engine::{KernelInfo, Reply, Request};
+use crate::engine::kernels::{Form, Timing};
+use crate::engine::{KernelInfo, Reply, Request, Shader};
 use crate::page::lang::t;
 
 #[component]
@@ -60,26 +60,26 @@ fn is_open(event: &leptos::ev::Event) -> bool {
 #[component]
 fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
     let engine = engine();
-    let naive = RwSignal::new(info.naive == info.fast);
+    let other = info.other.as_ref().map(|o| o.0);
+    let own = if info.naive == info.fast { Form::Naive } else { Form::Own };
+    let form = RwSignal::new(own);
     let info = StoredValue::new(info);
-    let code_of = move |naive: bool| {
-        info.with_value(|i| {
-            let shaders = if naive { &i.naive } else { &i.fast };
-            shaders.first().map(|s| s.code.clone()).unwrap_or_default()
-        })
-    };
-    let text = RwSignal::new(code_of(naive.get_untracked()));
+    let code_of =
+        move |form: Form| info.with_value(|i| shaders_of(i, form).first().map(|s| s.code.clone()).unwrap_or_default());
+    let text = RwSignal::new(code_of(own));
     let timing = RwSignal::new(None::<Result<Timing, String>>);
     let before = RwSignal::new(None::<f64>);
     let busy = RwSignal::new(false);
-    let edited = move || text.get() != code_of(naive.get());
+    let edited = move || text.get() != code_of(form.get());
+    // Edited text and another device's form run on WebGPU only.
+    let needs_gpu = move || edited() || Some(form.get()) == other;
     let measure = move |_| {
         let Some(scene) = live.scene.get_untracked() else { return };
         let code = untrack(edited).then(|| text.get_untracked());
-        let (changed, is_naive) = (code.is_some(), naive.get_untracked());
+        let (changed, form) = (code.is_some(), form.get_untracked());
         busy.set(true);
         spawn_local(async move {
-            let result = match engine.ask(Request::Time { scene, kernel: k, naive: is_naive, code }).await {
+            let result = match engine.ask(Request::Time { scene, kernel: k, form, code }).await {
                 Ok(Reply::Timed(t)) => Ok(t),
                 Ok(_) => Err("an answer to another question".into()),
                 Err(e) => Err(e),
@@ -91,8 +91,8 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
             busy.try_set(false);
         });
     };
-    let choose = move |to: bool| {
-        naive.set(to);
+    let choose = move |to: Form| {
+        form.set(to);
         text.set(code_of(to));
         timing.set(None);
     };
@@ -102,27 +102,36 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
         let label = if i.label == i.op { i.op.clone() } else { format!("{} = {}", i.label, i.op) };
         (format!("{label}{inside}"), format!("[{}]", shape.join(", ")), i.flops, i.bytes)
     });
-    let groups = info
-        .with_value(|i| i.fast.iter().map(|s| format!("{} {:?}", s.entry, s.groups)).collect::<Vec<_>>().join("; "));
-    let both = info.with_value(|i| i.naive != i.fast);
+    let groups = move || {
+        let line = |s: &Shader| format!("{} {:?}", s.entry, s.groups);
+        info.with_value(|i| shaders_of(i, form.get()).iter().map(line).collect::<Vec<_>>().join("; "))
+    };
+    let mut forms = vec![(Form::Naive, t("from the definition", "由定义生成"))];
+    if own == Form::Own {
+        forms.push((Form::Own, t("as it runs here", "在此实际运行")));
+    }
+    if let Some(other) = other {
+        forms.push((other, t("as on other devices", "用于其他设备")));
+    }
     let webgpu = move || engine.device.get().is_some_and(|d| d.webgpu);
     view! {
         <details class="kernel" data-kernel=head.0.clone()>
             <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP, " {number(head.3 as f64)} " B"</small></summary>
             <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{groups}</code></p>
-            {both.then(|| view! {
+            {(forms.len() > 1).then(|| view! {
                 <div class="choices" role="group" aria-label=t("Variant", "版本")>
-                    <button aria-pressed=move || naive.get().to_string() on:click=move |_| choose(true)>{t("from the definition", "由定义生成")}</button>
-                    <button aria-pressed=move || (!naive.get()).to_string() on:click=move |_| choose(false)>{t("as it runs", "实际运行")}</button>
+                    {forms.into_iter().map(|(f, label)| view! {
+                        <button aria-pressed=move || (form.get() == f).to_string() on:click=move |_| choose(f)>{label}</button>
+                    }).collect_view()}
                 </div>
             })}
             <textarea class="code" spellcheck="false" rows="14" aria-label="WGSL" prop:value=move || text.get() on:input=move |e| text.set(event_target_value(&e))></textarea>
             <div class="row">
-                <button on:click=measure disabled=move || busy.get() || (edited() && !webgpu())>
+                <button on:click=measure disabled=move || busy.get() || (needs_gpu() && !webgpu())>
                     {move || if edited() { t("Run the edited text", "运行修改后的代码")() } else { t("Measure", "测量")() }}
                 </button>
                 <Show when=edited>
-                    <button class="plain" on:click=move |_| text.set(untrack(|| code_of(naive.get())))>{t("Undo the edits", "撤销修改")}</button>
+                    <button class="plain" on:click=move |_| text.set(untrack(|| code_of(form.get())))>{t("Undo the edits", "撤销修改")}</button>
                 </Show>
                 <Show when=move || !webgpu()>
                     <span class="quiet">{t("WGSL runs on WebGPU only, which this browser lacks.", "WGSL 只能在 WebGPU 上运行，此浏览器不支持。")}</span>
@@ -135,6 +144,15 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
                 })}
             </div>
         </details>
+    }
+}
+
+/// The dispatches of a form.
+fn shaders_of(info: &KernelInfo, form: Form) -> &[Shader] {
+    match (&info.other, form) {
+        (_, Form::Naive) => &info.naive,
+        (Some((other, shaders)), f) if *other == f => shaders,
+        _ => &info.fast,
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Shade {
     Pixels,
     /// Signed: blue for positive, orange for negative, paper for 0; `max` is full strength.
     Signed { max: f32 },
+    /// One channel, black at `low` and white at `high`.
+    Grey { low: f32, high: f32 },
 }
 
 /// The bytes RGBA of a tensor `[channels, height, width]` (channels 1 or 3) or `[height, width]`.
@@ -22,6 +24,7 @@ fn paint(data: &[f32], channels: usize, pixels: usize, shade: Shade) -> Vec<u8> 
         let rgb = match shade {
             Shade::Pixels if channels >= 3 => [at(0), at(1), at(2)],
             Shade::Pixels => [at(0); 3],
+            Shade::Grey { low, high } => [255.0 * (at(0) - low) / (high - low).max(f32::MIN_POSITIVE); 3],
             Shade::Signed { max } => {
                 let v = (at(0) / max).clamp(-1.0, 1.0);
                 let full = if v >= 0.0 { [36.0, 86.0, 166.0] } else { [184.0, 92.0, 0.0] };
