@@ -42,6 +42,36 @@ fn load_b(group: i32, k: i32, n: i32) -> f32 {
     return select(select(0.0, pixel, inside), 1.0, n >= TAPS);
 }
 
+// B[k .. k + 4, n .. n + 4], each tap and each position taken apart once: divisions are slow.
+fn patch_b(group: i32, k: i32, n: i32) -> mat4x4<f32> {
+    let at = vec4<i32>(n) + vec4<i32>(0, 1, 2, 3);
+    let tap = min(at, vec4<i32>(TAPS - 1));
+    let row = tap / KW;
+    let c = row / KH;
+    let i = (row - c * KH) * DILATION_H - PADDING_H;
+    let j = (tap - row * KW) * DILATION_W - PADDING_W;
+    let bias = at >= vec4<i32>(TAPS);
+    return mat4x4<f32>(taps(group, k, c, i, j, bias), taps(group, k + 1, c, i, j, bias),
+                       taps(group, k + 2, c, i, j, bias), taps(group, k + 3, c, i, j, bias));
+}
+
+// What four taps see from position k.
+fn taps(group: i32, k: i32, c0: vec4<i32>, i: vec4<i32>, j: vec4<i32>, bias: vec4<bool>) -> vec4<f32> {
+    let at = min(k, K - 1);
+    let row = at / OW;
+    let image = row / OH;
+    let h = (row - image * OH) * STRIDE_H + i;
+    let w = (at - row * OW) * STRIDE_W + j;
+    let zero = vec4<i32>();
+    let y = clamp(h, zero, vec4<i32>(H - 1));
+    let x = clamp(w, zero, vec4<i32>(W - 1));
+    let c = group * CI + c0;
+    let seen = vec4<f32>(load_x(image, c.x, y.x, x.x), load_x(image, c.y, y.y, x.y),
+                         load_x(image, c.z, y.z, x.z), load_x(image, c.w, y.w, x.w));
+    let value = select(select(vec4<f32>(), seen, (h == y) & (w == x)), vec4<f32>(1.0), bias);
+    return select(vec4<f32>(), value, k < K);
+}
+
 fn store_c(group: i32, m: i32, n: i32, value: f32) {
     if (n < TAPS) {
         out[(group * M + m) * TAPS + n] = value;

@@ -65,26 +65,11 @@ fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
     }
 }
 
-// One invocation computes TM4 x TN4 blocks of C in registers and reads A and B straight from
-// memory: (TM4 + TN4) blocks for TM4 * TN4 block products. No workgroup memory and no barriers,
-// which software devices emulate slowly.
-@compute @workgroup_size(ROWS)
-fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let invocation = flat_group(group, groups) * ROWS + i32(lane);
-    let tiles_n = (N + 4 * TN4 - 1) / (4 * TN4);
-    let tiles = (M + 4 * TM4 - 1) / (4 * TM4) * tiles_n;
-    if (invocation >= tiles * SPLITS * BATCH) {
-        return;
-    }
-    let part = invocation / tiles % SPLITS;
-    let batch = invocation / (tiles * SPLITS);
-    let m0 = invocation % tiles / tiles_n * (4 * TM4);
-    let n0 = invocation % tiles % tiles_n * (4 * TN4);
-    let k_end = min(K, (part + 1) * SPAN);
-
+// A tile of C over a part of k. Written out for its sizes before it runs: where a compiler leaves
+// these loops as they are, their counters put the blocks into memory.
+fn rows_tile(part: i32, batch: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {
     var c: array<array<mat4x4<f32>, TN4>, TM4>;
-    for (var k = part * SPAN; k < k_end; k += 4) {
+    for (var k = k_begin; k < k_end; k += 4) {
         var a: array<mat4x4<f32>, TM4>;
         for (var i = 0; i < TM4; i++) {
             a[i] = block_a(batch, m0 + 4 * i, k);
@@ -101,6 +86,25 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             put_block(part, batch, m0 + 4 * i, n0 + 4 * j, c[i][j]);
         }
     }
+}
+
+// One invocation computes TM4 x TN4 blocks of C in registers and reads A and B straight from
+// memory: (TM4 + TN4) blocks for TM4 * TN4 block products. No workgroup memory and no barriers,
+// which software devices emulate slowly.
+@compute @workgroup_size(ROWS)
+fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+    let invocation = flat_group(group, groups) * ROWS + i32(lane);
+    let tiles_n = (N + 4 * TN4 - 1) / (4 * TN4);
+    let tiles = (M + 4 * TM4 - 1) / (4 * TM4) * tiles_n;
+    if (invocation >= tiles * SPLITS * BATCH) {
+        return;
+    }
+    let part = invocation / tiles % SPLITS;
+    let batch = invocation / (tiles * SPLITS);
+    let m0 = invocation % tiles / tiles_n * (4 * TM4);
+    let n0 = invocation % tiles % tiles_n * (4 * TN4);
+    rows_tile(part, batch, m0, n0, part * SPAN, min(K, (part + 1) * SPAN));
 }
 
 // 16 KiB: WebGPU's default limit.

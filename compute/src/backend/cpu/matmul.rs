@@ -26,6 +26,10 @@ use crate::plan::{Kernel, Plan};
 /// Elements of a tile: 256 KiB, half of a core's level-2 cache.
 const TILE: usize = 1 << 16;
 
+/// Multiply-adds of a block of a whole product. Each block packs its operands anew, which pays where
+/// there are threads to share them out to; WebAssembly has one.
+const BLOCK_WORK: usize = if cfg!(target_arch = "wasm32") { 1 << 25 } else { 1 << 21 };
+
 /// Most tasks that keep a partial result each.
 const PARTS: usize = 32;
 
@@ -166,9 +170,9 @@ impl Whole {
             }
             return done;
         }
-        // Blocks of whole rows or, for wide results, of columns; about 2 M multiply-adds each.
+        // Blocks of whole rows or, for wide results, of columns.
         let matrices: usize = self.batch.iter().product();
-        let work = (1 << 21) / k.max(1);
+        let work = BLOCK_WORK / k.max(1);
         let wide = n > m;
         let (rows, columns) = if wide {
             // Not a power of two: the rows of a tile would fall into the same cache lines.

@@ -10,7 +10,7 @@
 mod blocks;
 pub(super) mod conv2d;
 
-use blocks::{NO_STORE, computed_block, vector_block, vector_put};
+use blocks::{NO_STORE, computed_block, vector_block, vector_put, written_out};
 
 use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
 use super::shaders;
@@ -152,7 +152,9 @@ impl Product {
         }
         let shader = shader.set("SPLITS", s.splits)?.set("SPAN", s.span)?;
         let shader = match s.variant {
-            Variant::Rows => shader.set("TM4", s.blocks[0])?.set("TN4", s.blocks[1])?,
+            Variant::Rows => {
+                shader.set("TM4", s.blocks[0])?.set("TN4", s.blocks[1])?.replace("rows_tile", &written_out(s.blocks))?
+            }
             Variant::Tiled => shader,
             Variant::Lanes => shader
                 .append(shaders::GEMM_LANES)

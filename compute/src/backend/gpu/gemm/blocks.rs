@@ -84,3 +84,26 @@ pub(super) fn vector_put(exact: bool) -> String {
 pub(super) const NO_STORE: &str = "fn store_c(batch: i32, m: i32, n: i32, value: f32) {
 }
 ";
+
+/// `rows_tile` written out for a tile of `tm` by `tn` blocks.
+pub(super) fn written_out([tm, tn]: [usize; 2]) -> String {
+    let each = |f: &dyn Fn(usize, usize) -> String| -> String {
+        (0..tn).flat_map(|j| (0..tm).map(move |i| (i, j))).map(|(i, j)| f(i, j)).collect()
+    };
+    let sums = each(&|i, j| format!("    var c{i}_{j} = mat4x4<f32>();\n"));
+    let rows: String = (0..tm).map(|i| format!("        let a{i} = block_a(batch, m0 + {}, k);\n", 4 * i)).collect();
+    let columns: String = (0..tn)
+        .map(|j| {
+            let products: String = (0..tm).map(|i| format!("        c{i}_{j} += b{j} * a{i};\n")).collect();
+            format!("        let b{j} = block_b(batch, k, n0 + {});\n{products}", 4 * j)
+        })
+        .collect();
+    let puts = each(&|i, j| format!("    put_block(part, batch, m0 + {}, n0 + {}, c{i}_{j});\n", 4 * i, 4 * j));
+    format!(
+        "fn rows_tile(part: i32, batch: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {{
+{sums}    for (var k = k_begin; k < k_end; k += 4) {{
+{rows}{columns}    }}
+{puts}}}
+"
+    )
+}

@@ -3,8 +3,8 @@
 use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
 use super::super::shaders;
 use super::{Product, accessor};
-use crate::cell::wgsl::Read;
 use crate::cell::wgsl::import::Shader;
+use crate::cell::wgsl::{Access, Read};
 use crate::cell::{Idx, ax};
 use crate::graph::NodeId;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
@@ -42,6 +42,20 @@ fn operand(shader: Shader, name: &str, read: &Read) -> Result<Shader, LowerError
     Ok(shader.replace(name, &accessor(name, index, &read.shape, read)?)?)
 }
 
+/// Blocks of patches, where no operand's code would be written out for each of their elements.
+const PATCH_B: &str = "fn block_b(batch: i32, k: i32, n: i32) -> mat4x4<f32> {
+    return patch_b(batch, k, n);
+}
+";
+
+/// Blocks of a stored w as it lies in memory, without taking taps apart.
+fn flat_weights(shader: Shader, w: &Read) -> Result<Shader, LowerError> {
+    let Access::Buffer(name) = &w.access else { return Ok(shader) };
+    let flat =
+        format!("fn load_a(group: i32, m: i32, k: i32) -> f32 {{\n    return {name}[(group * CO + m) * K + k];\n}}\n");
+    Ok(shader.replace("load_a", &flat)?)
+}
+
 fn computed(plan: &Plan, inputs: &[NodeId], [a, b]: [usize; 2]) -> [bool; 2] {
     [!plan.stored(inputs[a]), !plan.stored(inputs[b])]
 }
@@ -70,6 +84,7 @@ pub(in super::super) fn forward(
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
+    shader = flat_weights(shader.replace("block_b", PATCH_B)?, &reads[1])?;
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
@@ -131,6 +146,7 @@ pub(in super::super) fn backward_w(
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &x, &dw, &dy)?;
     let mut shader = operand(operand(shader, "load_x", &reads[0])?, "load_dy", &reads[1])?;
+    shader = shader.replace("block_b", PATCH_B)?;
     if with_bias {
         shader = shader.set("BIAS", 1)?.edit(
             "TAPS + n] = value;\n    }",
