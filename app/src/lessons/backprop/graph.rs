@@ -10,7 +10,7 @@ use super::layout::{Layout, Placed, edge, layout};
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request};
 use crate::page::lang::{Lang, lang, t};
-use crate::page::{ask, route};
+use crate::page::route;
 use crate::widgets::format::number;
 use crate::widgets::latest::latest;
 use crate::widgets::live::Live;
@@ -255,11 +255,7 @@ fn Node(walk: Walk, p: Placed) -> impl IntoView {
                 let value = Memo::new(move |_| {
                     walk.values.with(|all| all.get(&id).and_then(|v| v.get(k).copied()).map_or(f64::NAN, f64::from))
                 });
-                let ask_for = move |_| {
-                    if let Some(scene) = walk.live.scene.get_untracked() {
-                        name.with_value(|n| ask(scene, id, n, index.clone()));
-                    }
-                };
+                let ask_for = move |_| name.with_value(|n| walk.live.ask_node(id, n, index.clone()));
                 let text = move || if known.get() && !value.get().is_nan() { number(value.get()) } else { "·".into() };
                 view! { <button class="digit" disabled=move || !known.get() on:click=ask_for>{text}</button> }
             });
