@@ -209,23 +209,32 @@ async fn run_once(session: &mut Session, g: &Graph, inputs: &[(String, Tensor)])
     values
 }
 
-/// Milliseconds a run: many runs less one, so that the read at the end does not count; the best of
-/// three, because whatever else the machine does only adds to it. The very first run is not timed.
+/// Milliseconds a run: many runs less one, so that the read at the end does not count, unless one run
+/// is so long that it does not matter. Each is the best of three, because whatever else the machine
+/// does only adds to it; the very first run is not timed.
 async fn measure(session: &mut Session, g: &Graph) -> Result<f64, String> {
     let program = session.load(g).map_err(|e| e.to_string())?;
     elapsed(session, program, 1).await?;
-    let mut many = 1;
-    while many < 4096 && elapsed(session, program, 1 + many).await? < BUDGET_MS {
-        many *= 4;
-    }
-    let mut best = f64::INFINITY;
-    for _ in 0..3 {
-        let one = elapsed(session, program, 1).await?;
-        let all = elapsed(session, program, 1 + many).await?;
-        best = best.min((all - one) / many as f64);
+    let one = best(session, program, 1).await?;
+    let mut ms = one;
+    if one < BUDGET_MS {
+        let mut many = 4;
+        while many < 4096 && elapsed(session, program, 1 + many).await? < BUDGET_MS {
+            many *= 4;
+        }
+        ms = (best(session, program, 1 + many).await? - one) / many as f64;
     }
     session.unload(program);
-    Ok(best.max(0.0))
+    Ok(ms.max(0.0))
+}
+
+/// The shortest of three times.
+async fn best(session: &mut Session, program: ProgramId, runs: usize) -> Result<f64, String> {
+    let mut shortest = f64::INFINITY;
+    for _ in 0..3 {
+        shortest = shortest.min(elapsed(session, program, runs).await?);
+    }
+    Ok(shortest)
 }
 
 /// Milliseconds from the first of some runs until the last one's output is here.
