@@ -1,10 +1,9 @@
 // Starts the one wasm module of the page, on either side: as a script of the page with the files'
-// names in its attributes, or as the engine's worker with them in its address. A file of its own,
+// names in its attributes, or as the engine's worker with them as the worker's name. (Not in its
+// address: offline it comes from a cache, under the address it was stored with.) A file of its own,
 // because the Content-Security-Policy allows no inline script.
 const script = globalThis.document?.querySelector("script[data-js]");
-const query = new URL(globalThis.location.href).searchParams;
-const js = script?.dataset.js ?? query.get("js");
-const wasm = script?.dataset.wasm ?? query.get("wasm");
+const [js, wasm] = script ? [script.dataset.js, script.dataset.wasm] : globalThis.name.split(" ");
 const base = script ? document.baseURI : new URL(".", globalThis.location.href).href;
 
 // Messages that come before the module has its own handler wait here.

@@ -41,10 +41,9 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
-  const ignoreSearch = url.pathname.endsWith("/boot.js");
   event.respondWith(
     (async () => {
-      const hit = () => caches.match(request, { ignoreSearch });
+      const hit = () => caches.match(request);
       if (HASHED.test(url.pathname)) {
         const cached = await hit();
         if (cached) return cached;

@@ -40,9 +40,8 @@ impl Engine {
     pub fn start(script: &str, wasm: &str) -> Result<Engine, JsValue> {
         let options = WorkerOptions::new();
         options.set_type(WorkerType::Module);
-        let query = |s: &str| js_sys::encode_uri_component(s).as_string().unwrap_or_default();
-        let url = format!("boot.js?js={}&wasm={}", query(script), query(wasm));
-        let worker = Worker::new_with_options(&url, &options)?;
+        options.set_name(&format!("{script} {wasm}"));
+        let worker = Worker::new_with_options("boot.js", &options)?;
         let inner = Rc::new(Inner {
             worker,
             next: Cell::new(EVENT + 1),

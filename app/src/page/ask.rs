@@ -131,7 +131,7 @@ fn Answer(d: Derivation) -> impl IntoView {
     let reduced = d.reduction.is_some();
     let folded = d.folded;
     view! {
-        <div class=format!("answer {side}") data-value=d.device.to_string() data-total=d.total.to_string() data-node=d.node.id.to_string()>
+        <div class=format!("answer {side}") data-value=d.device.to_string() data-derived=d.value.to_string() data-node=d.node.id.to_string()>
             <p class="value">
                 <span class="name">{element(&d.node.name, &d.index)}</span> " = " <output>{number(d.device)}</output>
             </p>

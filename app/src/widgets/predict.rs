@@ -4,6 +4,9 @@ use leptos::prelude::*;
 
 use crate::page::lang::t;
 
+/// Names of the answers: one may be a formula alone, which has no name to be read out.
+const LETTERS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
+
 #[component]
 pub fn Predict(
     ask: &'static str,
@@ -30,7 +33,7 @@ pub fn Predict(
                             class:wrong=move || chosen.get() == Some(k) && !*right
                             on:click=move |_| chosen.set(Some(k))
                         >
-                            <span inner_html=*text></span>{mark}
+                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=*text></span>{mark}
                         </button>
                     }
                 }).collect_view()}
