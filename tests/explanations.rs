@@ -242,7 +242,7 @@ fn long_sums_fold_and_gradients_have_a_numerical_check() {
         .enumerate()
         .map(|(k, (name, shape))| {
             let n: usize = shape.iter().product();
-            let values = (0..n).map(|i| bits(3, k as u32, 1, i as u32) as f32 / 2.0f32.powi(32) - 0.5).collect();
+            let values = (0..n).map(|i| bits(3, k as u32, 1, i as u32) as f32 / 16_777_216.0 - 0.5).collect();
             (name.to_string(), Tensor::f32(shape, values))
         })
         .collect();
