@@ -51,7 +51,7 @@ pub fn Columns(
                             ask();
                         }
                     } };
-                    let said = { let text = text.clone(); move || format!("{text}: {}", number(value.get())) };
+                    let said = { let text = text.clone(); move || format!("{} {text}", number(value.get())) };
                     view! {
                         <g class="column" class:lit=move || lit.is_some_and(|l| l.get() == k) tabindex="0" role="button"
                             data-name=name.clone() aria-label=said on:click=move |_| ask() on:keydown=by_key>
