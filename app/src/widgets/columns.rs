@@ -51,10 +51,9 @@ pub fn Columns(
                             ask();
                         }
                     } };
-                    let said = { let text = text.clone(); move || format!("{} {text}", number(value.get())) };
                     view! {
                         <g class="column" class:lit=move || lit.is_some_and(|l| l.get() == k) tabindex="0" role="button"
-                            data-name=name.clone() aria-label=said on:click=move |_| ask() on:keydown=by_key>
+                            data-name=name.clone() on:click=move |_| ask() on:keydown=by_key>
                             <rect class="target" x=x + 2.0 y="-20" width=WIDTH - 4.0 height=HEIGHT + 40.0 />
                             <rect class=format!("bar {class}") class:negative=down x=x + 12.0 y=top width=WIDTH - 24.0 height=height />
                             <text x=x + WIDTH / 2.0 y=move || if down() { y_of(shown()) + 15.0 } else { y_of(shown()) - 6.0 }>{move || number(value.get())}</text>
