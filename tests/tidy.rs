@@ -28,7 +28,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("checkpoint", &["tensor"]),
     (
         "train",
-        &["backend", "checkpoint", "data", "graph", "metrics", "network", "nn", "optim", "recipe", "session", "tensor"],
+        &[
+            "backend",
+            "checkpoint",
+            "data",
+            "events",
+            "graph",
+            "metrics",
+            "network",
+            "nn",
+            "optim",
+            "recipe",
+            "session",
+            "tensor",
+        ],
     ),
 ];
 

@@ -33,6 +33,11 @@ impl Session {
         self.backend.memory()
     }
 
+    /// See [`Backend::fault`].
+    pub fn fault(&self) -> Option<BackendError> {
+        self.backend.fault()
+    }
+
     /// Plans a graph for this device.
     pub fn plan(&self, graph: &Graph) -> BackendResult<Plan> {
         Ok(Plan::new(graph, &self.fusion, self.backend.info().max_buffer_bytes)?)

@@ -66,6 +66,13 @@ pub enum BackendError {
     Run { kernel: String, message: String },
 }
 
+impl BackendError {
+    /// Whether the device is of no more use.
+    pub fn ends_device(&self) -> bool {
+        matches!(self, BackendError::Lost(_) | BackendError::OutOfMemory(_))
+    }
+}
+
 /// The result of device work.
 pub type BackendResult<T> = Result<T, BackendError>;
 
@@ -93,6 +100,10 @@ pub trait Backend {
     /// Reads a leaf by name.
     fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor>;
     fn memory(&self) -> Memory;
+    /// The error that ended the device, if one did: whatever was on it is gone.
+    fn fault(&self) -> Option<BackendError> {
+        None
+    }
     /// Fills what a program computes with NaN (leaves stay), so that a test sees an element that no
     /// kernel wrote.
     fn poison(&mut self, program: ProgramId) -> BackendResult<()>;

@@ -122,6 +122,26 @@ impl Cursor {
         Ok(text)
     }
 
+    /// Counts a step into the sums of the epoch in progress; `loss` is the mean over its images.
+    pub fn count(&mut self, loss: f64, correct: u32, images: u32) {
+        let images = f64::from(images);
+        for (name, value) in [("loss", loss * images), ("correct", f64::from(correct)), ("images", images)] {
+            *self.sums.entry(name.into()).or_default() += value;
+        }
+    }
+
+    /// Mean loss and accuracy of the epoch in progress.
+    pub fn means(&self) -> (f64, f64) {
+        let sum = |name: &str| self.sums.get(name).copied().unwrap_or(0.0);
+        let images = sum("images").max(1.0);
+        (sum("loss") / images, sum("correct") / images)
+    }
+
+    /// Forgets the sums of the epoch that ended; its mean loss stays as `epoch.loss`.
+    pub fn end_epoch(&mut self) {
+        self.sums.retain(|name, _| name == "epoch.loss");
+    }
+
     /// Reads `cursor.json`; `file` names it in messages.
     pub fn from_json(file: &str, bytes: &[u8]) -> Result<Cursor, CheckpointError> {
         let bad = |problem: String| CheckpointError::Cursor { file: file.into(), problem };

@@ -46,6 +46,8 @@ pub enum CheckpointError {
          \nUse weights of the same model, or change the recipe's layers to match."
     )]
     Mismatch { file: String, list: String },
+    #[error("{file} is damaged: {problem}. Restore it from a copy, or start anew from weights that are whole")]
+    Damaged { file: String, problem: String },
     #[error("{file}: not a cursor: {problem}. Delete the run, or restore this file from a copy")]
     Cursor { file: String, problem: String },
     #[error(

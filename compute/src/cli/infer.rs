@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::args::{EvalArgs, Format, PredictArgs};
@@ -12,10 +11,11 @@ use super::run_dir::RunView;
 use super::runs::{weights, write_whole};
 use super::{CliError, data, system};
 use crate::data::Images;
-use crate::data::picture::{Rgb, decode};
+use crate::data::picture::decode;
 use crate::network::{ImageShape, eval_step};
 use crate::recipe::Recipe;
 use crate::session::Session;
+use crate::train::folder::{MODEL_CARD, ModelCard};
 use crate::train::{Part, Trainer, feed};
 
 fn recipe_of(view: &RunView) -> Result<Recipe, CliError> {
@@ -48,34 +48,11 @@ pub fn eval(args: &EvalArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What a model was trained on: kept in the run as `model.json`, so that prediction does not need
-/// the data set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelCard {
-    pub classes: Vec<String>,
-    pub channels: usize,
-    pub height: usize,
-    pub width: usize,
-}
-
-/// The file of a [`ModelCard`] in a run.
-pub const MODEL_CARD: &str = "model.json";
-
-impl ModelCard {
-    fn read(view: &RunView) -> Result<ModelCard, CliError> {
-        let path = view.path(MODEL_CARD);
-        let bytes = std::fs::read(&path).map_err(io(&path, "read what the model was trained on"))?;
-        let card: ModelCard = serde_json::from_slice(&bytes)
-            .map_err(|e| CliError::Other(format!("{}: {e}: restore it from a copy", path.display())))?;
-        if card.classes.is_empty() || ![1, 3].contains(&card.channels) || card.height == 0 || card.width == 0 {
-            return Err(CliError::Other(format!("{}: not the card of an image model", path.display())));
-        }
-        Ok(card)
-    }
-
-    fn shape(&self) -> ImageShape {
-        ImageShape { channels: self.channels, height: self.height, width: self.width, classes: self.classes.len() }
-    }
+/// What the run's model was trained on.
+fn card(view: &RunView) -> Result<ModelCard, CliError> {
+    let path = view.path(MODEL_CARD);
+    let bytes = std::fs::read(&path).map_err(io(&path, "read what the model was trained on"))?;
+    Ok(ModelCard::parse(&path.display().to_string(), &bytes)?)
 }
 
 /// `chainrule predict RUN FILE...`.
@@ -83,7 +60,7 @@ pub fn predict(args: &PredictArgs) -> Result<(), CliError> {
     let view = RunView::open(&args.run)?;
     let recipe = recipe_of(&view)?;
     let given = weights(&view, args.weights)?;
-    let card = ModelCard::read(&view)?;
+    let card = card(&view)?;
     let (classes, shape) = (&card.classes, card.shape());
     let files = files(&args.files)?;
     let mut session = device::session(&args.device)?;
@@ -158,7 +135,7 @@ fn classify(
         for path in chunk {
             let bytes = std::fs::read(path).map_err(io(path, "read the image"))?;
             let picture = decode(&path.display().to_string(), &bytes)?;
-            let sized = planes(&picture, shape);
+            let sized = picture.planes([shape.channels, shape.height, shape.width]);
             pixels.extend(sized.ok_or_else(|| CliError::Other(format!("{}: cannot be scaled", path.display())))?);
         }
         let labels = vec![0; chunk.len()];
@@ -178,20 +155,6 @@ fn classify(
 fn is_picture(path: &Path) -> bool {
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     ending.is_some_and(|e| ["png", "jpg", "jpeg", "webp"].contains(&e.as_str()))
-}
-
-/// A picture in the size and channels that the model was trained on, channel by channel. Colour
-/// becomes grey by the luma of ITU-R BT.601, as Pillow's `convert("L")` has it.
-fn planes(picture: &Rgb, shape: ImageShape) -> Option<Vec<u8>> {
-    let sized = picture.resize(shape.width, shape.height)?;
-    let mut out = vec![];
-    if shape.channels == 1 {
-        let luma = |p: &[u8]| (299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2]) + 500) / 1000;
-        out.extend(sized.pixels.chunks_exact(3).map(|p| luma(p) as u8));
-    } else {
-        sized.extend_planar(&mut out);
-    }
-    Some(out)
 }
 
 fn top(row: &[f64]) -> usize {

@@ -24,12 +24,12 @@ pub use view::{RunInfo, RunView, list_runs};
 use crate::checkpoint::{BestFile, Checkpoint, CheckpointError, Cursor, LogLengths, Pointer};
 use crate::events;
 use crate::metrics::Summary;
+use crate::train::folder::{CHECKPOINTS, EVENTS_PREFIX, METRICS, RECIPE, SUMMARY};
 use disk::{Disk, Log, TEMPORARY, at, remove_file, sync_dir};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use view::{CHECKPOINTS, EVENTS_PREFIX, METRICS, RECIPE, SUMMARY};
 
 const LOCK: &str = "lock";
 

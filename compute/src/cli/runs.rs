@@ -10,6 +10,8 @@ use super::run_dir::{RunView, list_runs};
 use super::{CliError, system};
 use crate::checkpoint::{Named, weights_to_bytes};
 use crate::metrics::Summary;
+use crate::recipe::Recipe;
+use crate::train::folder::MODEL_CARD;
 
 /// `chainrule runs`.
 pub fn runs(args: &RunsArgs) -> Result<(), CliError> {
@@ -59,21 +61,10 @@ fn list(root: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The resolved recipe of a run as `section.key` to value.
-fn keys(view: &RunView) -> Result<BTreeMap<String, String>, CliError> {
-    let text = view.recipe()?;
-    let table: toml::Table =
-        toml::from_str(&text).map_err(|e| CliError::Other(format!("{}: {e}", view.root().display())))?;
-    let mut out = BTreeMap::new();
-    for (section, value) in &table {
-        match value.as_table() {
-            Some(t) => out.extend(t.iter().map(|(k, v)| (format!("{section}.{k}"), v.to_string()))),
-            None => {
-                out.insert(section.clone(), value.to_string());
-            }
-        }
-    }
-    Ok(out)
+/// The resolved recipe of a run, key by key.
+fn keys(view: &RunView) -> Result<BTreeMap<&'static str, String>, CliError> {
+    let name = view.path("recipe.toml").display().to_string();
+    Ok(Recipe::parse(&name, &view.recipe()?, &[])?.rows().into_iter().collect())
 }
 
 fn compare(views: &[RunView]) -> Result<(), CliError> {
@@ -89,7 +80,7 @@ fn compare(views: &[RunView]) -> Result<(), CliError> {
     };
     row("", views.iter().map(name).collect());
     let recipes = views.iter().map(keys).collect::<Result<Vec<_>, _>>()?;
-    let all: std::collections::BTreeSet<&String> = recipes.iter().flat_map(|r| r.keys()).collect();
+    let all: std::collections::BTreeSet<&str> = recipes.iter().flat_map(|r| r.keys().copied()).collect();
     for key in all {
         let cells: Vec<String> = recipes.iter().map(|r| r.get(key).cloned().unwrap_or_else(|| "-".into())).collect();
         if cells.windows(2).any(|w| w[0] != w[1]) {
@@ -132,8 +123,8 @@ pub fn export(args: &ExportArgs) -> Result<(), CliError> {
         std::fs::create_dir_all(&args.out).map_err(io(&args.out, "create the folder"))?;
         write_whole(&args.out.join("weights.safetensors"), &bytes)?;
         write_whole(&args.out.join("recipe.toml"), view.recipe()?.as_bytes())?;
-        let card = view.path(super::infer::MODEL_CARD);
-        write_whole(&args.out.join(super::infer::MODEL_CARD), &std::fs::read(&card).map_err(io(&card, "read"))?)?;
+        let card = view.path(MODEL_CARD);
+        write_whole(&args.out.join(MODEL_CARD), &std::fs::read(&card).map_err(io(&card, "read"))?)?;
         if let Some(s) = view.summary()? {
             let text = serde_json::to_string_pretty(&s).map_err(|e| CliError::Other(e.to_string()))?;
             write_whole(&args.out.join("summary.json"), text.as_bytes())?;

@@ -46,6 +46,21 @@ impl Rgb {
         Some(Rgb { width, height, pixels })
     }
 
+    /// The picture at the size and channels `[channels, height, width]` that a model was trained on,
+    /// channel by channel. For one channel colour becomes grey by the luma of ITU-R BT.601, as Pillow's
+    /// `convert("L")` has it. `None` as [`Rgb::resize`].
+    pub fn planes(&self, [channels, height, width]: [usize; 3]) -> Option<Vec<u8>> {
+        let sized = self.resize(width, height)?;
+        let mut out = vec![];
+        if channels == 1 {
+            let luma = |p: &[u8]| (299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2]) + 500) / 1000;
+            out.extend(sized.pixels.chunks_exact(3).map(|p| luma(p) as u8));
+        } else {
+            sized.extend_planar(&mut out);
+        }
+        Some(out)
+    }
+
     /// Appends the picture to `out` as planes: `[3, height, width]`.
     pub fn extend_planar(&self, out: &mut Vec<u8>) {
         for channel in 0..3 {

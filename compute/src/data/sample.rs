@@ -2,7 +2,8 @@
 //! first run needs no download. Inside the binary (feature `sample`); the page fetches the same
 //! files. Sources, licences and how they were made: `compute/assets/*/README.md`.
 
-use super::{DataError, Dataset, Images, idx, picture};
+use super::picture::Rgb;
+use super::{DataError, Dataset, Images, idx};
 
 /// The classes of Fashion-MNIST, by label.
 pub const FASHION_CLASSES: [&str; 10] =
@@ -37,16 +38,20 @@ pub fn fashion(train: &[[File; 2]], test: [File; 2]) -> Result<Dataset, DataErro
     Ok(Dataset { name: "fashion-sample".into(), classes, train: all, test: part(test)? })
 }
 
+/// A mosaic that was decoded: its file's name for messages, and its pixels.
+pub type Sheet<'a> = (&'a str, &'a Rgb);
+
 /// The blood-cell crops, 64x64 RGB, 3 classes, from their mosaics and labels.
-pub fn blood(train: [File; 2], test: [File; 2]) -> Result<Dataset, DataError> {
+pub fn blood(train: (Sheet, File), test: (Sheet, File)) -> Result<Dataset, DataError> {
     let classes = BLOOD_CLASSES.map(String::from).to_vec();
-    let part = |[sheet, labels]: [File; 2]| mosaic(sheet, labels);
+    let part = |(sheet, labels): (Sheet, File)| mosaic(sheet, labels);
     Ok(Dataset { name: "blood-cells".into(), classes, train: part(train)?, test: part(test)? })
 }
 
 #[cfg(feature = "sample")]
 mod embedded {
     use super::{DataError, Dataset, blood, fashion};
+    use crate::data::picture::decode;
 
     macro_rules! asset {
         ($path:expr) => {
@@ -77,9 +82,11 @@ mod embedded {
 
     /// 803 + 193 blood-cell crops.
     pub fn blood_cells() -> Result<Dataset, DataError> {
+        let (train, test) = (asset!("blood-cells/train-images.webp"), asset!("blood-cells/test-images.webp"));
+        let sheets = [decode(train.0, train.1)?, decode(test.0, test.1)?];
         blood(
-            [asset!("blood-cells/train-images.webp"), asset!("blood-cells/train-labels-idx1-ubyte.gz")],
-            [asset!("blood-cells/test-images.webp"), asset!("blood-cells/test-labels-idx1-ubyte.gz")],
+            ((train.0, &sheets[0]), asset!("blood-cells/train-labels-idx1-ubyte.gz")),
+            ((test.0, &sheets[1]), asset!("blood-cells/test-labels-idx1-ubyte.gz")),
         )
     }
 }
@@ -88,14 +95,13 @@ mod embedded {
 pub use embedded::{blood_cells, fashion_sample};
 
 /// Cuts a mosaic into its cells, row by row.
-fn mosaic(image: (&str, &[u8]), labels: (&str, &[u8])) -> Result<Images, DataError> {
-    let sheet = picture::decode(image.0, image.1)?;
+fn mosaic((file, sheet): Sheet, labels: File) -> Result<Images, DataError> {
     let labels = idx::labels(labels.0, labels.1, BLOOD_CLASSES.len())?;
     let columns = sheet.width / CELL;
     let cells = columns * (sheet.height / CELL);
     if cells < labels.len() || labels.is_empty() {
         return Err(DataError::Corrupt {
-            file: image.0.into(),
+            file: file.into(),
             offset: 0,
             problem: format!("a mosaic of {cells} cells for {} labels", labels.len()),
             advice: "build the binary again",

@@ -104,6 +104,23 @@ impl Histogram {
     }
 }
 
+/// Counts in `bins` equal steps from the smallest to the largest finite value: for drawing. The bounds
+/// and the counts; without values, `(0, 0)` and nothing.
+pub fn even(values: &[f32], bins: usize) -> ((f64, f64), Vec<u64>) {
+    let finite = || values.iter().copied().filter(|v| v.is_finite()).map(f64::from);
+    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low > high || bins == 0 {
+        return ((0.0, 0.0), vec![]);
+    }
+    let mut counts = vec![0; bins];
+    let width = (high - low) / bins as f64;
+    for v in finite() {
+        let k = if width > 0.0 { ((v - low) / width) as usize } else { bins / 2 };
+        counts[k.min(bins - 1)] += 1;
+    }
+    ((low, high), counts)
+}
+
 /// Joins runs of empty buckets and drops the empty tail.
 fn compact(all: impl Iterator<Item = (f64, u64)>) -> (Vec<f64>, Vec<f64>) {
     let mut limits: Vec<f64> = Vec::new();
@@ -148,6 +165,13 @@ mod tests {
         let h = Histogram::of(values.iter().copied());
         assert_eq!(h.counts.iter().sum::<f64>(), values.len() as f64);
         assert!(h.limits.windows(2).all(|w| w[0] < w[1]));
+    }
+
+    #[test]
+    fn equal_steps() {
+        assert_eq!(even(&[0.0, 1.0, 2.0, 3.0, 4.0, f32::NAN], 4), ((0.0, 4.0), vec![1, 1, 1, 2]));
+        assert_eq!(even(&[2.5; 3], 3), ((2.5, 2.5), vec![0, 3, 0]));
+        assert_eq!(even(&[f32::INFINITY], 3), ((0.0, 0.0), vec![]));
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub enum Default {
     ByChoice(&'static str, &'static [(&'static str, &'static str)]),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Key {
     /// Dotted, such as `data.normalize.mean`.
     pub path: &'static str,

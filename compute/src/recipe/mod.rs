@@ -7,6 +7,7 @@
 //! the engine: `Layer` is a description, other modules build it.
 
 mod build;
+pub mod edit;
 mod error;
 pub mod keys;
 mod layer_kind;
@@ -130,6 +131,11 @@ impl Recipe {
     /// `name` is what errors call the file: its path, or a shipped recipe's name.
     pub fn parse(name: &str, text: &str, sets: &[String]) -> Result<Recipe, RecipeError> {
         build::build(read::read(name, text, sets)?)
+    }
+
+    /// Every key that is used, with its value as TOML: what two recipes differ in is seen row by row.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        print::rows(self)
     }
 
     /// The whole recipe as TOML, every key explicit, in the order of the key table.

@@ -8,11 +8,16 @@ use super::value::Value;
 use super::{Loss, OptimizerKind, Recipe, ScheduleKind};
 use std::fmt::Write;
 
+/// Every key that the recipe uses with its value as TOML, in the order of the key table.
+pub(crate) fn rows(recipe: &Recipe) -> Vec<(&'static str, String)> {
+    KEYS.iter().filter_map(|key| Some((key.path, print(&value(recipe, key.path)?)))).collect()
+}
+
 pub(crate) fn to_toml(recipe: &Recipe) -> String {
     let mut text = String::new();
     let mut table = "";
     let mut inner: Vec<(&str, String)> = Vec::new();
-    let rows: Vec<_> = KEYS.iter().filter_map(|key| Some((key.path, print(&value(recipe, key.path)?)))).collect();
+    let rows = rows(recipe);
     for (index, (path, printed)) in rows.iter().enumerate() {
         let (owner, last) = keys::split(path);
         let top = owner.split('.').next().unwrap_or_default();
@@ -124,7 +129,7 @@ fn schedule_value(kind: &ScheduleKind, path: &str) -> Option<Value> {
     })
 }
 
-fn print(value: &Value) -> String {
+pub(crate) fn print(value: &Value) -> String {
     // The TOML library escapes texts; `{:?}` prints the shortest digits that read back.
     let quoted = |text: &str| toml_edit::Value::from(text).to_string();
     match value {

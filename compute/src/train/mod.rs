@@ -6,6 +6,8 @@
 //! checkpoint with the same bits, and any step can be replayed for inspection.
 
 mod evaluate;
+pub mod folder;
+pub mod log;
 mod state;
 
 use std::collections::BTreeMap;
@@ -110,16 +112,21 @@ impl Trainer {
             read: 0,
             rate_scale: 1.0,
         };
-        let id = trainer.session.load(&trainer.network.graph)?;
-        trainer.steps.insert(batch, id);
-        let rest = trainer.train_images.len() % batch;
-        if rest > 0 {
-            let tail = train_step(&trainer.recipe, shape, rest)?;
-            let id = trainer.session.load(&tail.graph)?;
-            trainer.steps.insert(rest, id);
-        }
+        trainer.load()?;
         trainer.initialise()?;
         Ok(trainer)
+    }
+
+    /// Makes the training programs ready: of a whole batch, and of what an epoch leaves over.
+    fn load(&mut self) -> Result<(), TrainError> {
+        let batch = self.batch();
+        self.steps = BTreeMap::from([(batch, self.session.load(&self.network.graph)?)]);
+        let rest = self.train_images.len() % batch;
+        if rest > 0 {
+            let tail = train_step(&self.recipe, self.shape, rest)?;
+            self.steps.insert(rest, self.session.load(&tail.graph)?);
+        }
+        Ok(())
     }
 
     fn initialise(&mut self) -> Result<(), TrainError> {

@@ -1,8 +1,9 @@
 //! What a trainer holds between steps: weights, optimiser state, and the gradients for a look.
 
 use super::{TrainError, Trainer};
-use crate::checkpoint::{Named, match_weights};
+use crate::checkpoint::{Checkpoint, Cursor, Named, match_weights};
 use crate::graph::Leaf;
+use crate::session::Session;
 use crate::tensor::Tensor;
 
 impl Trainer {
@@ -26,6 +27,33 @@ impl Trainer {
     pub async fn snapshot(&mut self) -> Result<(Named, Named), TrainError> {
         let (weights, rest) = self.stored_names();
         Ok((self.read_all(weights).await?, self.read_all(rest).await?))
+    }
+
+    /// A checkpoint of this moment; what is no tensor and no position comes from `cursor`.
+    pub async fn checkpoint(&mut self, cursor: &Cursor) -> Result<Checkpoint, TrainError> {
+        let (weights, optimizer) = self.snapshot().await?;
+        let (step, per_epoch) = (self.step, self.steps_per_epoch());
+        let info = self.session.info();
+        let cursor = Cursor {
+            step: step as u64,
+            epoch: (step / per_epoch) as u64,
+            position: (step % per_epoch) as u64,
+            seed: u64::from(self.recipe.train.seed),
+            backend: info.backend.into(),
+            adapter: info.name.clone(),
+            ..cursor.clone()
+        };
+        Ok(Checkpoint { weights, optimizer, cursor })
+    }
+
+    /// Goes on with another device from a checkpoint. The old one is not asked for anything: it may be
+    /// lost. After an error the run can be moved again.
+    pub fn move_to(&mut self, session: Session, from: &Checkpoint) -> Result<(), TrainError> {
+        self.session = session;
+        self.evals.clear();
+        self.gradients = None;
+        self.load()?;
+        self.restore("the checkpoint", from.weights.clone(), from.optimizer.clone(), from.cursor.step as usize)
     }
 
     /// The weights alone.

@@ -127,11 +127,22 @@ fn native_features() -> wgpu::Features {
     if cfg!(target_arch = "wasm32") { wgpu::Features::empty() } else { wgpu::Features::SUBGROUP }
 }
 
-/// The first error that a callback reported and nobody asked for yet.
-type Fault = Arc<Mutex<Option<BackendError>>>;
+/// The first error that a callback reported and nobody asked for yet; and the one that ended the
+/// device, which stays.
+#[derive(Debug, Default)]
+struct Faults {
+    next: Option<BackendError>,
+    end: Option<BackendError>,
+}
+
+type Fault = Arc<Mutex<Faults>>;
 
 fn report(fault: &Fault, error: BackendError) {
-    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    let mut faults = fault.lock().unwrap_or_else(PoisonError::into_inner);
+    if error.ends_device() {
+        faults.end.get_or_insert(error.clone());
+    }
+    faults.next.get_or_insert(error);
 }
 
 /// A pipeline with the layout of its group 0.
@@ -204,11 +215,21 @@ impl Device {
 
     /// Reports an error that arrived since the last call, as one of this kernel.
     pub fn check(&self, kernel: &str) -> BackendResult<()> {
-        match self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match self.fault.lock().unwrap_or_else(PoisonError::into_inner).next.take() {
             None => Ok(()),
             Some(BackendError::Kernel { message, .. }) => Err(BackendError::Kernel { kernel: kernel.into(), message }),
             Some(other) => Err(other),
         }
+    }
+
+    /// The error that ended the device, if one did.
+    pub fn fault(&self) -> Option<BackendError> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).end.clone()
+    }
+
+    /// Notes an error that a result brought and no callback.
+    pub fn ended(&self, error: &BackendError) {
+        report(&self.fault, error.clone());
     }
 
     /// A buffer of whole words.

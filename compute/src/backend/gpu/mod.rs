@@ -262,6 +262,10 @@ impl Backend for Gpu {
         Box::pin(self.read_tensor(source))
     }
 
+    fn fault(&self) -> Option<BackendError> {
+        self.device.fault()
+    }
+
     fn memory(&self) -> Memory {
         Memory { now_bytes: self.device.now_bytes, peak_bytes: self.device.peak_bytes, objects: self.device.objects }
     }

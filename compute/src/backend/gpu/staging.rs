@@ -172,7 +172,9 @@ impl Download {
                 READY => Poll::Ready(Ok(())),
                 // The cause, if it was reported.
                 FAILED => Poll::Ready(device.check("download").and_then(|()| {
-                    Err(BackendError::Lost("a result could not be read back; it may be out of memory".into()))
+                    let lost = BackendError::Lost("a result could not be read back; it may be out of memory".into());
+                    device.ended(&lost);
+                    Err(lost)
                 })),
                 _ => Poll::Pending,
             }

@@ -6,11 +6,11 @@
 //! checkpoint is the truth and the rest is repeated by the next save or start.
 
 use super::disk::{TEMPORARY, at, remove_file, sync_dir};
-use super::view::{BEST, CHECKPOINTS, CURRENT, CURSOR, LAST, OPTIMIZER};
 use super::{RunDir, RunError, names};
 use crate::checkpoint::cursor::is_best_name;
 use crate::checkpoint::pointer::{self, Pointer};
 use crate::checkpoint::{BestFile, Checkpoint, Cursor, LogLengths, write_weights};
+use crate::train::folder::{BEST, CHECKPOINTS, CURRENT, CURSOR, LAST, OPTIMIZER};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;

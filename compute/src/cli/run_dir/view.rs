@@ -2,22 +2,12 @@
 
 use super::RunError;
 use super::disk::at;
-use crate::checkpoint::{Checkpoint, Cursor, FileDigest, Named, Pointer, weights_from_bytes};
+use crate::checkpoint::{Checkpoint, Cursor, Named, Pointer};
 use crate::metrics::Summary;
+use crate::train::folder::{self, CHECKPOINTS, CURRENT, METRICS, RECIPE, SUMMARY};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-pub const RECIPE: &str = "recipe.toml";
-pub const METRICS: &str = "metrics.jsonl";
-pub const SUMMARY: &str = "summary.json";
-pub const LAST: &str = "last.safetensors";
-pub const BEST: &str = "best.safetensors";
-pub const CHECKPOINTS: &str = "checkpoints";
-pub const CURRENT: &str = "current";
-pub const OPTIMIZER: &str = "optimizer.safetensors";
-pub const CURSOR: &str = "cursor.json";
-pub const EVENTS_PREFIX: &str = "events.out.tfevents.";
 
 /// A reader that lost the race against a trainer's clean-up looks again this often.
 const READ_ATTEMPTS: usize = 5;
@@ -101,41 +91,26 @@ impl RunView {
 
     /// The current checkpoint, every file checked against its recorded length and checksum.
     pub fn load_current(&self) -> Result<Option<Checkpoint>, RunError> {
-        self.current(|pointer| {
-            let cursor = self.cursor_at(pointer)?;
-            let folder = self.checkpoint_path(&pointer.directory());
-            let tensors = |name: &str| {
-                let path = folder.join(name);
-                let digest = cursor.files.get(name).copied().ok_or_else(|| RunError::Damaged {
-                    path: folder.join(CURSOR),
-                    problem: format!("it does not list {name}"),
-                })?;
-                read_tensors(&path, digest)
-            };
-            let (weights, optimizer) = (tensors(LAST)?, tensors(OPTIMIZER)?);
-            Ok(Checkpoint { weights, optimizer, cursor })
-        })
+        self.current(|pointer| folder::checkpoint_at(&self.source(), &self.name(), pointer))
     }
 
     /// The best weights as of the current checkpoint; `None` where none were chosen.
     pub fn load_best(&self) -> Result<Option<Named>, RunError> {
-        let best = self.current(|pointer| {
-            let Some(best) = self.cursor_at(pointer)?.best else {
-                return Ok(None);
-            };
-            read_tensors(&self.checkpoint_path(&best.name), best.digest).map(Some)
-        })?;
+        let best = self.current(|pointer| folder::best_at(&self.source(), &self.name(), &self.cursor_at(pointer)?))?;
         Ok(best.flatten())
     }
 
     fn cursor_at(&self, pointer: &Pointer) -> Result<Cursor, RunError> {
-        let path = self.checkpoint_path(&pointer.directory()).join(CURSOR);
-        let bytes = fs::read(&path).map_err(at(&path, "read"))?;
-        if !pointer.vouches_for(&bytes) {
-            let problem = "its SHA-256 is not the one in `checkpoints/current`".into();
-            return Err(RunError::Damaged { path, problem });
-        }
-        Ok(Cursor::from_json(&path.display().to_string(), &bytes)?)
+        folder::cursor_at(&self.source(), &self.name(), pointer)
+    }
+
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    /// The files of the folder, by their path in it.
+    fn source(&self) -> impl Fn(&str) -> Result<Option<Vec<u8>>, RunError> {
+        |path| read_if_there(&self.root.join(path))
     }
 
     /// Runs `read` on the current pointer; again where the pointer moved meanwhile, because then
@@ -154,19 +129,6 @@ impl RunView {
             }
         }
     }
-}
-
-fn read_tensors(path: &Path, digest: FileDigest) -> Result<Named, RunError> {
-    let bytes = fs::read(path).map_err(at(path, "read"))?;
-    let found = FileDigest::of(&bytes);
-    if found != digest {
-        let problem = format!(
-            "{} bytes with checksum {:08x}, recorded were {} bytes with {:08x}",
-            found.bytes, found.crc32c, digest.bytes, digest.crc32c
-        );
-        return Err(RunError::Damaged { path: path.into(), problem });
-    }
-    Ok(weights_from_bytes(&path.display().to_string(), &bytes)?)
 }
 
 /// One line of `chainrule runs`.

@@ -16,7 +16,6 @@ use crate::checkpoint::{Checkpoint, Cursor, weights_from_bytes};
 use crate::cli::args::TrainArgs;
 use crate::cli::device::{self, block_on};
 use crate::cli::error::io;
-use crate::cli::infer::{MODEL_CARD, ModelCard};
 use crate::cli::plan::thousands;
 use crate::cli::report::{Report, Standing, duration};
 use crate::cli::run_dir::RunDir;
@@ -24,6 +23,7 @@ use crate::cli::runs::write_whole;
 use crate::cli::{CliError, data, recipes, system};
 use crate::metrics::Evaluation;
 use crate::recipe::Recipe;
+use crate::train::folder::{MODEL_CARD, ModelCard};
 use crate::train::{Part, Trainer};
 
 /// Scalars go to TensorBoard every so many steps.
@@ -99,14 +99,7 @@ fn open(args: &TrainArgs) -> Result<Start, CliError> {
 }
 
 fn write_card(dir: &RunDir, trainer: &Trainer) -> Result<(), CliError> {
-    let shape = trainer.shape();
-    let card = ModelCard {
-        classes: trainer.classes().to_vec(),
-        channels: shape.channels,
-        height: shape.height,
-        width: shape.width,
-    };
-    let text = serde_json::to_string(&card).map_err(|e| CliError::Other(e.to_string()))?;
+    let text = ModelCard::new(trainer.classes(), trainer.shape()).to_json()?;
     write_whole(&dir.view().path(MODEL_CARD), text.as_bytes())
 }
 
@@ -222,16 +215,6 @@ impl Run {
         self.finish()
     }
 
-    fn sum(&self, name: &str) -> f64 {
-        self.cursor.sums.get(name).copied().unwrap_or(0.0)
-    }
-
-    /// Mean loss and accuracy of the epoch so far.
-    fn means(&self) -> (f64, f64) {
-        let images = self.sum("images").max(1.0);
-        (self.sum("loss") / images, self.sum("correct") / images)
-    }
-
     fn images_per_sec(&self) -> f64 {
         let seen = self.trainer.step_count() as f64 / self.trainer.steps_per_epoch() as f64;
         seen * self.trainer.train_count() as f64 / self.cursor.train_secs.max(1e-9)
@@ -239,7 +222,7 @@ impl Run {
 
     fn stand(&mut self) {
         let step = self.trainer.step_count();
-        let (loss, accuracy) = self.means();
+        let (loss, accuracy) = self.cursor.means();
         self.report.standing(&Standing {
             epoch: step.saturating_sub(1) / self.trainer.steps_per_epoch(),
             step,
@@ -268,7 +251,7 @@ impl Run {
             self.cursor.best_epoch = epoch as u64;
         }
         if self.trainer.step_count().is_multiple_of(self.trainer.steps_per_epoch()) {
-            self.cursor.sums.retain(|name, _| name == "epoch.loss");
+            self.cursor.end_epoch();
         }
         self.save(better)?;
         self.write_summary(epoch, validation, test)

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::{Run, SCALARS_EVERY};
-use crate::checkpoint::Checkpoint;
 use crate::cli::device::block_on;
 use crate::cli::{CliError, system};
 use crate::events;
 use crate::metrics::{Evaluation, Summary, Times};
 use crate::train::TrainError;
+use crate::train::log::{Epoch, Line};
 
 impl Run {
     /// Reads the metrics of the steps since the last time into sums and logs.
@@ -24,21 +24,11 @@ impl Run {
         let wall = wall();
         let mut records = vec![];
         for m in &metrics {
-            let sums = &mut self.cursor.sums;
-            *sums.entry("loss".into()).or_default() += m.loss * f64::from(m.images);
-            *sums.entry("correct".into()).or_default() += f64::from(m.correct);
-            *sums.entry("images".into()).or_default() += f64::from(m.images);
+            self.cursor.count(m.loss, m.correct, m.images);
             if m.step.is_multiple_of(SCALARS_EVERY) {
-                let step = m.step as u64 + 1;
-                let lr = self.trainer.learning_rate(m.step);
-                let accuracy = f64::from(m.correct) / f64::from(m.images.max(1));
-                for (tag, v) in [("Train/Loss", m.loss), ("Train/BatchAccuracy", accuracy), ("Train/LearningRate", lr)]
-                {
-                    records.extend(events::scalar(step, wall, tag, v as f32));
-                }
-                self.dir.append_metrics(
-                    &json!({"event": "step", "step": step, "loss": m.loss, "accuracy": accuracy, "lr": lr}).to_string(),
-                )?;
+                let line = Line::of(m, self.trainer.learning_rate(m.step));
+                records.extend(line.events(wall));
+                self.dir.append_metrics(&text(&line)?)?;
             }
         }
         self.dir.append_events(&records)?;
@@ -51,23 +41,13 @@ impl Run {
         validation: Option<&Evaluation>,
         test: Option<&Evaluation>,
     ) -> Result<(), CliError> {
-        let (loss, accuracy) = self.means();
+        let (loss, accuracy) = self.cursor.means();
         self.cursor.sums.insert("epoch.loss".into(), loss);
         let (step, wall) = (self.trainer.step_count() as u64, wall());
-        let mut records = events::scalar(step, wall, "Train/EpochLoss", loss as f32);
-        records.extend(events::scalar(step, wall, "Train/Accuracy", accuracy as f32));
-        for (name, part) in [("Validation", validation), ("Test", test)] {
-            if let Some(e) = part {
-                // Per epoch, as the classic script logs it.
-                records.extend(events::scalar(epoch as u64, wall, &format!("{name}/Accuracy"), e.accuracy as f32));
-                records.extend(events::scalar(
-                    epoch as u64,
-                    wall,
-                    &format!("{name}/Loss"),
-                    e.loss.unwrap_or(f64::NAN) as f32,
-                ));
-            }
-        }
+        let (images_per_sec, train_secs) = (self.images_per_sec(), self.cursor.train_secs);
+        let means = Epoch { epoch: epoch as u64, step, loss, accuracy, images_per_sec, train_secs };
+        let line = means.line(validation, test);
+        let mut records = line.events(wall);
         let gradients = block_on(self.trainer.gradients())?;
         let weights = block_on(self.trainer.weights())?;
         for (group, named) in [("Gradients", &gradients), ("Weights", &weights)] {
@@ -83,36 +63,21 @@ impl Run {
             }
         }
         self.dir.append_events(&records)?;
-        let value = json!({
-            "event": "epoch", "epoch": epoch, "step": step, "train_loss": loss, "train_accuracy": accuracy,
-            "validation_loss": validation.and_then(|v| v.loss), "validation_accuracy": validation.map(|v| v.accuracy),
-            "test_loss": test.and_then(|t| t.loss), "test_accuracy": test.map(|t| t.accuracy),
-            "images_per_sec": self.images_per_sec(), "train_secs": self.cursor.train_secs,
-        });
-        self.dir.append_metrics(&value.to_string())?;
-        let mut text = format!("epoch {epoch:>3}  train loss {loss:.4}  accuracy {:.2}%", 100.0 * accuracy);
+        self.dir.append_metrics(&text(&line)?)?;
+        let mut said = format!("epoch {epoch:>3}  train loss {loss:.4}  accuracy {:.2}%", 100.0 * accuracy);
         for (name, part) in [("validation", validation), ("test", test)] {
             if let Some(e) = part {
-                text += &format!("  {name} {:.2}%", 100.0 * e.accuracy);
+                said += &format!("  {name} {:.2}%", 100.0 * e.accuracy);
             }
         }
-        self.report.epoch(&text, &value);
+        self.report.epoch(&said, &json!(line));
         Ok(())
     }
 
     pub(super) fn save(&mut self, is_best: bool) -> Result<(), CliError> {
-        let (weights, optimizer) = block_on(self.trainer.snapshot())?;
-        let (step, per_epoch) = (self.trainer.step_count(), self.trainer.steps_per_epoch());
-        let seed = u64::from(self.trainer.recipe().train.seed);
-        let info = self.trainer.session().info().clone();
-        let c = &mut self.cursor;
-        c.step = step as u64;
-        c.epoch = (step / per_epoch) as u64;
-        c.position = (step % per_epoch) as u64;
-        c.seed = seed;
-        c.elapsed_secs = self.before + self.started.elapsed().as_secs_f64();
-        (c.backend, c.adapter) = (info.backend.into(), info.name);
-        let checkpoint = Checkpoint { weights, optimizer, cursor: c.clone() };
+        self.cursor.elapsed_secs = self.before + self.started.elapsed().as_secs_f64();
+        let checkpoint = block_on(self.trainer.checkpoint(&self.cursor))?;
+        self.cursor = checkpoint.cursor.clone();
         self.dir.save(&checkpoint, is_best)?;
         Ok(())
     }
@@ -149,6 +114,10 @@ impl Run {
         self.dir.write_summary(&summary)?;
         Ok(())
     }
+}
+
+fn text(line: &Line) -> Result<String, CliError> {
+    line.to_json().map_err(|e| CliError::Other(e.to_string()))
 }
 
 /// Seconds since 1970, for TensorBoard.
