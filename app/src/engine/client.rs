@@ -66,11 +66,11 @@ impl Engine {
     }
 
     fn receive(self, data: &JsValue) {
-        let (id, mut reply, arrays) = match envelope::unpack::<Reply>(data) {
+        let (id, mut reply, loads) = match envelope::unpack::<Reply>(data) {
             Ok(message) => message,
             Err(e) => return self.lost.set(Some(e)),
         };
-        reply.put_arrays(arrays);
+        super::put_all(reply.heavy(), loads);
         if let Reply::Values { steps, .. } = &reply {
             self.steps.set(*steps);
         }
@@ -99,8 +99,8 @@ impl Engine {
         let inner = self.inner.get_value();
         let id = inner.next.get();
         inner.next.set(id.wrapping_add(1).max(EVENT + 1));
-        let arrays = request.take_arrays();
-        let (message, transfer) = envelope::pack(id, &request, arrays)?;
+        let loads = super::take_all(request.heavy());
+        let (message, transfer) = envelope::pack(id, &request, loads)?;
         let (sender, receiver) = oneshot::channel();
         inner.waiting.borrow_mut().insert(id, sender);
         let failed = |e: JsValue| format!("{e:?}");

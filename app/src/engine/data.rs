@@ -1,25 +1,33 @@
 //! Data sets over the network, from the page's own folder and from no other place; parsed by the
 //! engine's own parsers.
 
+use compute::data::assemble::Assembler;
+use compute::data::folder::{self, Layout};
 use compute::data::sample::{self, FASHION_PARTS};
 use compute::data::{Dataset, cifar, idx};
+use compute::recipe::DataPart;
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use super::Values;
+use super::training::Pictures;
+use super::{FileData, Values, picture};
 
 /// Images in one part of the sample.
 const PART: usize = 1000;
 
-/// Fetches a set by its recipe name; of its training images no more than `limit` needs.
-pub async fn fetch(set: &str, limit: Option<usize>) -> Result<Dataset, String> {
-    let mut all = match set {
+/// The images that a recipe names; of the training images no more than its limit needs. `pictures`: the
+/// files of the set `folder`, which the reader opened.
+pub async fn fetch(data: &DataPart, pictures: &[FileData]) -> Result<Dataset, String> {
+    let limit = data.limit;
+    let mut all = match data.set.as_str() {
         "fashion-sample" => fashion(limit).await?,
+        "blood-cells" => blood().await?,
         "cifar10" => cifar10(limit).await?,
+        "folder" => own(pictures, limit, data.resize).await?,
         other => {
             return Err(format!(
-                "the page has no data set {other}; it knows fashion-sample, and cifar10 where the server has it"
+                "the page has no data set {other}; it knows fashion-sample and blood-cells, cifar10 where the server has it, and folder: pictures of your own"
             ));
         }
     };
@@ -65,6 +73,60 @@ async fn fashion(limit: Option<usize>) -> Result<Dataset, String> {
         set.test.truncate(0);
     }
     Ok(set)
+}
+
+async fn blood() -> Result<Dataset, String> {
+    let part = async |part: &str| -> Result<_, String> {
+        let names = ["images.webp", "labels-idx1-ubyte.gz"].map(|end| format!("data/blood-cells/{part}-{end}"));
+        let (image, labels) = (get(&names[0]).await?, get(&names[1]).await?);
+        let sheet = picture::decode(&names[0], &image).await?;
+        Ok((names, sheet, labels))
+    };
+    let (train, test) = (part("train").await?, part("test").await?);
+    sample::blood(((&train.0[0], &train.1), (&train.0[1], &train.2)), ((&test.0[0], &test.1), (&test.0[1], &test.2)))
+        .map_err(|e| e.to_string())
+}
+
+/// What is in a folder of pictures: classes and parts by the names of folders, as natively.
+fn layout(pictures: &[FileData]) -> Result<(String, Layout), String> {
+    // A folder that was opened brings its own name in front.
+    let root = pictures.first().and_then(|f| f.name.split_once('/')).map(|(root, _)| root.to_string());
+    let root = root.ok_or("open a folder of pictures first: a folder for each class")?;
+    let inside = |f: &FileData| f.name.strip_prefix(&format!("{root}/")).map(str::to_string);
+    let mut files: Vec<String> = pictures.iter().filter_map(inside).collect();
+    files.sort();
+    let mut folders: Vec<String> = files
+        .iter()
+        .flat_map(|f| f.match_indices('/').map(|(at, _)| f[..at].to_string()).collect::<Vec<_>>())
+        .collect();
+    folders.sort();
+    folders.dedup();
+    let layout = folder::layout(&root, &folders, &files).map_err(|e| e.to_string())?;
+    Ok((root, layout))
+}
+
+/// A look at a folder before it is trained on.
+pub fn look(pictures: &[FileData]) -> Result<Pictures, String> {
+    let (_, l) = layout(pictures)?;
+    Ok(Pictures { classes: l.classes, train: l.train.len(), test: l.test.len(), skipped: l.skipped })
+}
+
+/// The reader's own pictures.
+async fn own(pictures: &[FileData], limit: Option<usize>, resize: Option<usize>) -> Result<Dataset, String> {
+    let (root, mut layout) = layout(pictures)?;
+    if let Some(limit) = limit {
+        layout.train.truncate(limit);
+    }
+    let by_name: std::collections::BTreeMap<&str, &FileData> =
+        pictures.iter().filter_map(|f| Some((f.name.strip_prefix(&format!("{root}/"))?, f))).collect();
+    let mut set = Assembler::new(resize);
+    for (label, file) in layout.train.iter().chain(&layout.test) {
+        let bytes = by_name.get(file.as_str()).map(|f| f.bytes.as_slice()).unwrap_or_default();
+        let picture = picture::decode(file, bytes).await?;
+        set.push(file, *label, &picture).map_err(|e| e.to_string())?;
+    }
+    let (train, test) = set.finish(&root, layout.train.len()).map_err(|e| e.to_string())?;
+    Ok(Dataset { name: "folder".into(), classes: layout.classes, train, test })
 }
 
 async fn cifar10(limit: Option<usize>) -> Result<Dataset, String> {

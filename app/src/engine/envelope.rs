@@ -1,26 +1,54 @@
-//! Messages as the browser carries them: `[number, json, [Float32Array ...]]`, arrays transferred.
+//! Messages as the browser carries them: `[number, json, [Float32Array or Uint8Array ...]]`, arrays
+//! transferred.
 
-use js_sys::{Array, Float32Array};
+use js_sys::{Array, Float32Array, Uint8Array};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 
+/// What travels beside the JSON: the elements of a tensor, or the bytes of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    Floats(Vec<f32>),
+    Bytes(Vec<u8>),
+}
+
+/// A part of a message that keeps its elements out of the JSON.
+pub trait Heavy {
+    fn take(&mut self) -> Load;
+    /// Puts back what [`Heavy::take`] gave; the other kind is a message of another version, and ignored.
+    fn put(&mut self, load: Load);
+}
+
 /// The message and what to transfer.
-pub fn pack<T: Serialize>(id: u32, message: &T, arrays: Vec<Vec<f32>>) -> Result<(Array, Array), String> {
+pub fn pack<T: Serialize>(id: u32, message: &T, loads: Vec<Load>) -> Result<(Array, Array), String> {
     let json = serde_json::to_string(message).map_err(|e| e.to_string())?;
     let (data, transfer) = (Array::new(), Array::new());
-    for a in arrays {
-        let array = Float32Array::from(a.as_slice());
-        transfer.push(&array.buffer());
-        data.push(&array);
+    for load in loads {
+        match load {
+            Load::Floats(v) => {
+                let array = Float32Array::from(v.as_slice());
+                transfer.push(&array.buffer());
+                data.push(&array);
+            }
+            Load::Bytes(v) => {
+                let array = Uint8Array::from(v.as_slice());
+                transfer.push(&array.buffer());
+                data.push(&array);
+            }
+        }
     }
     Ok((Array::of3(&JsValue::from(id), &JsValue::from(json), &data), transfer))
 }
 
-pub fn unpack<T: DeserializeOwned>(message: &JsValue) -> Result<(u32, T, Vec<Vec<f32>>), String> {
+pub fn unpack<T: DeserializeOwned>(message: &JsValue) -> Result<(u32, T, Vec<Load>), String> {
     let parts: &Array = message.dyn_ref().ok_or("a message that is no envelope")?;
     let id = parts.get(0).as_f64().ok_or("a message without a number")? as u32;
     let json = parts.get(1).as_string().ok_or("a message without a text")?;
-    let arrays = Array::from(&parts.get(2)).iter().map(|a| Float32Array::new(&a).to_vec()).collect();
-    Ok((id, serde_json::from_str(&json).map_err(|e| e.to_string())?, arrays))
+    let load = |value: JsValue| match value.dyn_ref::<Uint8Array>() {
+        Some(bytes) => Load::Bytes(bytes.to_vec()),
+        None => Load::Floats(Float32Array::new(&value).to_vec()),
+    };
+    let loads = Array::from(&parts.get(2)).iter().map(load).collect();
+    Ok((id, serde_json::from_str(&json).map_err(|e| e.to_string())?, loads))
 }

@@ -9,6 +9,8 @@ mod data;
 pub mod device;
 mod envelope;
 pub mod kernels;
+mod picture;
+mod run;
 pub mod scene;
 pub mod training;
 pub mod worker;
@@ -16,6 +18,7 @@ pub mod worker;
 use serde::{Deserialize, Serialize};
 
 use crate::scenes::Spec;
+use envelope::{Heavy, Load};
 
 /// Where to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,40 @@ pub struct Values {
     /// The elements; travel beside the JSON.
     #[serde(skip)]
     pub data: Vec<f32>,
+}
+
+/// A file on its way: what the reader opens, and what the page saves.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileData {
+    /// Its path in the folder that was opened, or its name.
+    pub name: String,
+    /// The bytes; travel beside the JSON.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+impl Heavy for Values {
+    fn take(&mut self) -> Load {
+        Load::Floats(std::mem::take(&mut self.data))
+    }
+
+    fn put(&mut self, load: Load) {
+        if let Load::Floats(data) = load {
+            self.data = data;
+        }
+    }
+}
+
+impl Heavy for FileData {
+    fn take(&mut self) -> Load {
+        Load::Bytes(std::mem::take(&mut self.bytes))
+    }
+
+    fn put(&mut self, load: Load) {
+        if let Load::Bytes(bytes) = load {
+            self.bytes = bytes;
+        }
+    }
 }
 
 /// A node of a scene, for the reader.
@@ -193,6 +230,8 @@ pub enum Reply {
     Opened {
         scene: u32,
         nodes: Vec<NodeInfo>,
+        /// (node, its gradient of the loss)
+        gradients: Vec<(u32, u32)>,
     },
     /// Outputs, and how many steps sessions have run so far: what the reader sees was computed.
     Values {
@@ -207,43 +246,55 @@ pub enum Reply {
     Kernels(Vec<KernelInfo>),
     Timed(kernels::Timing),
     Training(Box<training::Report>),
+    /// A file for the reader to keep.
+    File(FileData),
+    Histograms(Vec<training::Histogram>),
+    /// What is in a folder of pictures.
+    Folder(training::Pictures),
     Closed,
     /// What went wrong, in a sentence.
     Failed(String),
 }
 
 impl Reply {
-    /// Takes the elements out, to travel beside the JSON.
-    fn take_arrays(&mut self) -> Vec<Vec<f32>> {
-        let values = match self {
-            Reply::Values { values, .. } => values,
-            Reply::Training(report) => &mut report.tensors,
-            _ => return vec![],
-        };
-        values.iter_mut().map(|v| std::mem::take(&mut v.data)).collect()
-    }
-
-    fn put_arrays(&mut self, arrays: Vec<Vec<f32>>) {
-        let values = match self {
-            Reply::Values { values, .. } => values,
-            Reply::Training(report) => &mut report.tensors,
-            _ => return,
-        };
-        values.iter_mut().zip(arrays).for_each(|(v, a)| v.data = a);
+    fn heavy(&mut self) -> Vec<&mut dyn Heavy> {
+        fn all<T: Heavy>(items: &mut [T]) -> Vec<&mut dyn Heavy> {
+            items.iter_mut().map(|v| v as &mut dyn Heavy).collect()
+        }
+        match self {
+            Reply::Values { values, .. } => all(values),
+            Reply::Training(report) => all(&mut report.tensors),
+            Reply::File(file) => vec![file],
+            _ => vec![],
+        }
     }
 }
 
 impl Request {
-    fn take_arrays(&mut self) -> Vec<Vec<f32>> {
+    /// The scene that is asked.
+    fn scene(&self) -> Option<u32> {
         match self {
-            Request::Run { feeds, .. } => feeds.iter_mut().map(|v| std::mem::take(&mut v.data)).collect(),
-            _ => vec![],
+            Request::Run { scene, .. }
+            | Request::Inspect { scene, .. }
+            | Request::Explain { scene, .. }
+            | Request::Slopes { scene, .. } => Some(*scene),
+            _ => None,
         }
     }
 
-    fn put_arrays(&mut self, arrays: Vec<Vec<f32>>) {
-        if let Request::Run { feeds, .. } = self {
-            feeds.iter_mut().zip(arrays).for_each(|(v, a)| v.data = a);
+    fn heavy(&mut self) -> Vec<&mut dyn Heavy> {
+        match self {
+            Request::Run { feeds, .. } => feeds.iter_mut().map(|v| v as &mut dyn Heavy).collect(),
+            Request::Train(command) => command.files().iter_mut().map(|v| v as &mut dyn Heavy).collect(),
+            _ => vec![],
         }
     }
+}
+
+fn take_all(parts: Vec<&mut dyn Heavy>) -> Vec<Load> {
+    parts.into_iter().map(|p| p.take()).collect()
+}
+
+fn put_all(parts: Vec<&mut dyn Heavy>, loads: Vec<Load>) {
+    parts.into_iter().zip(loads).for_each(|(p, l)| p.put(l));
 }

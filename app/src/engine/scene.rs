@@ -52,6 +52,17 @@ impl Live {
         Ok(live)
     }
 
+    /// The same on another device, with the leaves as they were last written.
+    pub fn renew(&mut self, session: Session) -> Result<(), String> {
+        self.session = session;
+        self.program = self.session.load(&self.scene.graph).map_err(|e| e.to_string())?;
+        self.everything = None;
+        for (name, value) in self.leaves() {
+            self.write(&name, value)?;
+        }
+        Ok(())
+    }
+
     pub fn graph(&self) -> &Graph {
         &self.scene.graph
     }

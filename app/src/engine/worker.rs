@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use compute::session::Session;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen_futures::spawn_local;
@@ -11,9 +12,10 @@ use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
 use super::client::EVENT;
 use super::device::{Devices, find};
+use super::run::{self, Run};
 use super::scene::Live;
-use super::training::{Command, Run};
-use super::{Choice, Reply, Request, data, envelope, kernels};
+use super::training::{Command, Notice};
+use super::{Choice, FileData, Reply, Request, data, envelope, kernels};
 
 /// Everything the worker holds.
 struct State {
@@ -23,6 +25,12 @@ struct State {
     next: u32,
     steps: u64,
     run: Option<Run>,
+    /// Runs opened so far.
+    runs: u32,
+    /// The reader's pictures, for the data set `folder`.
+    pictures: Vec<FileData>,
+    /// Checkpoints also go to the browser's storage.
+    keep: bool,
     /// When the page last heard of the run.
     told_ms: f64,
 }
@@ -38,9 +46,9 @@ fn scope() -> Option<DedicatedWorkerGlobalScope> {
 }
 
 fn send(id: u32, mut reply: Reply) {
-    let arrays = reply.take_arrays();
+    let loads = super::take_all(reply.heavy());
     let Some(scope) = scope() else { return };
-    let sent = envelope::pack(id, &reply, arrays).and_then(|(message, transfer)| {
+    let sent = envelope::pack(id, &reply, loads).and_then(|(message, transfer)| {
         scope.post_message_with_transfer(&message, &transfer).map_err(|e| format!("{e:?}"))
     });
     if let Err(e) = sent {
@@ -57,8 +65,8 @@ pub fn start() {
         let (queue, busy, state) = (queue.clone(), busy.clone(), state.clone());
         Closure::<dyn Fn(MessageEvent)>::new(move |event: MessageEvent| {
             match envelope::unpack::<Request>(&event.data()) {
-                Ok((id, mut request, arrays)) => {
-                    request.put_arrays(arrays);
+                Ok((id, mut request, loads)) => {
+                    super::put_all(request.heavy(), loads);
                     queue.borrow_mut().push_back((id, request));
                     drain(queue.clone(), busy.clone(), state.clone());
                 }
@@ -80,6 +88,9 @@ pub fn start() {
             next: 1,
             steps: 0,
             run: None,
+            runs: 0,
+            pictures: vec![],
+            keep: false,
             told_ms: 0.0,
         };
         *state.borrow_mut() = Some(fresh);
@@ -135,14 +146,19 @@ impl State {
 
     fn open(&mut self, live: Live) -> Reply {
         let (scene, nodes) = (self.next, live.infos());
+        let gradients = live.scene.gradients.iter().map(|(n, d)| (n.0, d.0)).collect();
         self.next += 1;
         self.scenes.insert(scene, live);
-        Reply::Opened { scene, nodes }
+        Reply::Opened { scene, nodes, gradients }
     }
 
     /// A slice of training, and a report now and then.
     async fn train(&mut self) {
-        if let Err(e) = self.slice().await {
+        let failed = match self.slice().await {
+            Ok(()) => return,
+            Err(e) => self.recover(e).await,
+        };
+        if let Err(e) = failed {
             if let Some(run) = &mut self.run {
                 run.pause();
             }
@@ -150,14 +166,66 @@ impl State {
         }
     }
 
+    /// After an error: if the device failed, the run goes on with a new one from its last checkpoint; on
+    /// the CPU if that fails too, or has failed before. Errors: what else went wrong.
+    async fn recover(&mut self, why: String) -> Result<(), String> {
+        // The browser tells of a lost device by a message of its own.
+        breathe().await;
+        let run = self.run()?;
+        if !run.is_lost() {
+            return Err(why);
+        }
+        run.failures += 1;
+        let choices = if run.failures > 1 { vec![Choice::Cpu] } else { vec![self.choice, Choice::Cpu] };
+        let mut last = why.clone();
+        for choice in choices {
+            let moved = match self.devices.session(choice).await {
+                Ok(session) => self.run()?.move_to(session, Some(&why)).await,
+                Err(e) => Err(e),
+            };
+            match moved {
+                Ok(()) if choice == self.choice => return Ok(()),
+                Ok(()) => {
+                    self.choice = choice;
+                    send(EVENT, Reply::Device(self.devices.describe(choice)));
+                    return Ok(());
+                }
+                Err(e) => last = e,
+            }
+        }
+        Err(last)
+    }
+
+    /// Puts a run in place of the present one. What a GPU cannot hold, the CPU may: then a notice says
+    /// so.
+    async fn begin(
+        &mut self,
+        open: impl AsyncFn(Session, u32, &[FileData]) -> Result<Run, String>,
+    ) -> Result<(), String> {
+        self.runs += 1;
+        let session = self.devices.session(self.choice).await?;
+        let opened = open(session, self.runs, &self.pictures).await;
+        let mut run = match opened {
+            Err(why) if self.devices.on_gpu(self.choice) => {
+                let session = self.devices.session(Choice::Cpu).await?;
+                let mut run = open(session, self.runs, &self.pictures).await?;
+                run.notice(Notice::Fallback { why });
+                run
+            }
+            other => other?,
+        };
+        run.keep = self.keep;
+        self.run = Some(run);
+        Ok(())
+    }
+
     async fn slice(&mut self) -> Result<(), String> {
         let now = kernels::now_ms();
         let due = now - self.told_ms >= REPORT_MS;
         let run = self.run()?;
         let before = run.steps();
-        let points = run.advance(None).await?;
-        let taken = (run.steps() - before) as u64;
-        run.keep(points);
+        run.advance(None).await?;
+        let taken = run.steps().saturating_sub(before) as u64;
         if due || !run.running() {
             let report = run.report().await?;
             self.told_ms = now;
@@ -172,16 +240,58 @@ impl State {
         let mut scores = None;
         match command {
             Command::Open { name, recipe, changes } => {
-                let session = self.devices.session(self.choice).await?;
-                self.run = Some(Run::open(session, &name, &recipe, &changes).await?);
+                self.begin(async |session, id, pictures| {
+                    Run::open(session, id, &name, &recipe, &changes, pictures).await
+                })
+                .await?;
+            }
+            Command::OpenRun { name, files } => {
+                self.begin(async |session, id, pictures| {
+                    Run::resume(session, id, &name, files.clone(), pictures).await
+                })
+                .await?;
+            }
+            Command::OpenKept => {
+                let file = run::kept(true).await?;
+                if file.name.is_empty() {
+                    return Err("no run is kept in this browser".into());
+                }
+                let files = vec![FileData { name: "run.zip".into(), bytes: file.bytes }];
+                self.begin(async |session, id, pictures| {
+                    Run::resume(session, id, &file.name, files.clone(), pictures).await
+                })
+                .await?;
+            }
+            Command::LoadWeights(file) => self.run()?.set_weights(&file)?,
+            Command::Pictures(files) => {
+                let found = data::look(&files)?;
+                self.pictures = files;
+                return Ok(Reply::Folder(found));
+            }
+            Command::Histograms => return Ok(Reply::Histograms(self.run()?.histograms().await?)),
+            Command::SaveRun => return Ok(Reply::File(self.run()?.archive().await?)),
+            Command::SaveWeights => return Ok(Reply::File(self.run()?.weights_file().await?)),
+            Command::Keep(keep) => {
+                self.keep = keep;
+                if let Some(run) = &mut self.run {
+                    run.keep = keep;
+                    if keep {
+                        run.checkpoint().await?;
+                    }
+                }
+                return Ok(Reply::Closed);
+            }
+            Command::Kept => return Ok(Reply::File(run::kept(false).await?)),
+            Command::Forget => {
+                run::forget().await?;
+                return Ok(Reply::Closed);
             }
             Command::Start => self.run()?.start(),
             Command::Pause => self.run()?.pause(),
             Command::Step(n) => {
                 let run = self.run()?;
                 run.pause();
-                let points = run.advance(Some(n)).await?;
-                run.keep(points);
+                run.advance(Some(n)).await?;
                 self.steps += n as u64;
             }
             Command::Rate(rate) => self.run()?.set_rate(rate),
@@ -200,13 +310,34 @@ impl State {
         Ok(Reply::Training(Box::new(report)))
     }
 
+    /// Answers; where a scene's device has failed, once more on a new one.
     async fn answer(&mut self, request: Request) -> Result<Reply, String> {
+        let (scene, again) = (request.scene(), request.clone());
+        let first = self.reply(request).await;
+        let (Err(why), Some(id)) = (&first, scene) else { return first };
+        breathe().await;
+        if self.scene(id)?.session.fault().is_none() {
+            return first;
+        }
+        let session = match self.devices.session(self.choice).await {
+            Ok(session) => session,
+            Err(_) => self.devices.session(Choice::Cpu).await?,
+        };
+        self.scene(id)?.renew(session).map_err(|e| format!("{why}; {e}"))?;
+        self.reply(again).await
+    }
+
+    async fn reply(&mut self, request: Request) -> Result<Reply, String> {
         match request {
             Request::Use(choice) => {
                 if choice == Choice::Gpu && self.devices.adapter.is_none() {
                     return Err("this browser offers no WebGPU adapter".into());
                 }
                 self.choice = choice;
+                if self.run.is_some() {
+                    let session = self.devices.session(choice).await?;
+                    self.run()?.move_to(session, None).await?;
+                }
                 Ok(Reply::Device(self.devices.describe(choice)))
             }
             Request::Open(spec) => {

@@ -5,9 +5,8 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Stage;
-use crate::engine::client::engine;
+use crate::engine::Values;
 use crate::engine::training::{Command, Frozen, Said};
-use crate::engine::{Reply, Request, Values};
 use crate::page::lang::t;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
@@ -149,7 +148,6 @@ pub fn Gallery(
     pixels: RwSignal<Vec<Values>>,
     live: Live,
 ) -> impl IntoView {
-    let engine = engine();
     let shown = Memo::new(move |_| {
         let mut all = run.scores.with(|s| s.as_ref().map(|s| s.said.clone()).unwrap_or_default());
         let keep = |s: &Said| match cell.get() {
@@ -175,13 +173,7 @@ pub fn Gallery(
     let look = move |s: Said| {
         chosen.set(Some(s));
         spawn_local(async move {
-            match engine.ask(Request::Train(Command::Freeze(Frozen::Image(s.image)))).await {
-                Ok(Reply::Opened { scene, nodes }) => live.adopt(scene, nodes),
-                Ok(_) => {}
-                Err(e) => {
-                    live.failed.try_set(Some(e));
-                }
-            }
+            live.freeze(Frozen::Image(s.image)).await;
         });
     };
     let class = move |k: u32| {

@@ -9,6 +9,7 @@
 //! for a network that ends in one linear layer on flattened features: how much each place of the
 //! last feature maps adds to each class.
 
+use compute::autodiff;
 use compute::graph::{Graph, NodeId};
 use compute::network::{ImageShape, eval_step, images_feed, labels_feed, train_step};
 use compute::ops::OpResult;
@@ -21,11 +22,13 @@ fn text(e: impl std::fmt::Display) -> String {
     e.to_string()
 }
 
-/// The network on one image (u8, `[channels, height, width]`), with the given weights.
+/// The network on one image (u8, `[channels, height, width]`) of the class `label`, with the given
+/// weights; and the gradients of that class's loss with respect to what each layer gives.
 pub fn scene(
     recipe: &Recipe,
     shape: ImageShape,
     pixels: &[u8],
+    label: u32,
     mut leaves: Vec<(String, Tensor)>,
 ) -> Result<Scene, String> {
     let step = eval_step(recipe, shape, 1).map_err(text)?;
@@ -36,11 +39,18 @@ pub fn scene(
         g.rename(share, "share");
         g.output("share", share);
     }
+    let loss = g.outputs.iter().find(|(name, _)| name == "losses").map(|(_, id)| *id);
+    let loss = loss.ok_or("the evaluation has no loss")?;
+    let loss = g.sum(loss, &[0]).map_err(text)?;
+    g.rename(loss, "loss");
+    let layers: Vec<NodeId> = step.places.iter().map(|p| p.output).collect();
+    let found = autodiff::grad(&mut g, loss, &layers).map_err(text)?;
+    let gradients = layers.into_iter().zip(found).collect();
     let images = Tensor::u8([1, shape.channels, shape.height, shape.width], pixels.to_vec());
     leaves.push((images_feed(1), images));
-    leaves.push((labels_feed(1), Tensor::u32([1], vec![0])));
+    leaves.push((labels_feed(1), Tensor::u32([1], vec![label])));
     leaves.retain(|(name, _)| g.find(name).is_some());
-    Ok(Scene { graph: g, initial: leaves, ..Scene::default() })
+    Ok(Scene { graph: g, forward: Some(loss), loss: Some(loss), gradients, initial: leaves })
 }
 
 /// The share of each place, where the network ends as the module's introduction says.

@@ -17,11 +17,11 @@ const WINDOW: usize = 8;
 
 /// The window of a tensor that is shown: of the last two axes a block, of the others one index.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Place {
-    node: u32,
-    lead: usize,
-    row: usize,
-    column: usize,
+pub struct Place {
+    pub node: u32,
+    pub lead: usize,
+    pub row: usize,
+    pub column: usize,
 }
 
 /// Rows, columns and how many such matrices a shape holds.
@@ -35,19 +35,12 @@ fn matrix_of(shape: &[usize]) -> [usize; 3] {
 
 #[component]
 pub fn Inside(run: Run, live: Live) -> impl IntoView {
-    let engine = engine();
     let busy = RwSignal::new(false);
     let freeze = move |_| {
         busy.set(true);
         spawn_local(async move {
             run.send(Command::Pause).await;
-            match engine.ask(Request::Train(Command::Freeze(Frozen::Step))).await {
-                Ok(Reply::Opened { scene, nodes }) => live.adopt(scene, nodes),
-                Ok(_) => {}
-                Err(e) => {
-                    live.failed.try_set(Some(e));
-                }
-            }
+            live.freeze(Frozen::Step).await;
             busy.try_set(false);
         });
     };
@@ -58,7 +51,12 @@ pub fn Inside(run: Run, live: Live) -> impl IntoView {
             <Show when=move || busy.get()><span class="quiet">{t("computing every tensor of the step…", "正在计算这一步的所有张量……")}</span></Show>
         </div>
         {move || live.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
-        <Show when=move || live.scene.get().is_some()><Tensors live /></Show>
+        <Show when=move || live.scene.get().is_some()>
+            {move || {
+                let first = live.nodes.with_untracked(|all| all.iter().find(|n| n.name.ends_with("weight")).map_or(0, |n| n.id));
+                view! { <Tensors live place=RwSignal::new(Place { node: first, ..Place::default() }) /> }
+            }}
+        </Show>
     }
 }
 
@@ -67,11 +65,10 @@ fn kinds(nodes: &[NodeInfo]) -> Vec<NodeInfo> {
     nodes.iter().filter(|n| !n.name.starts_with("images") && n.name != "rng").cloned().collect()
 }
 
+/// Any tensor of a scene, as a window of numbers at `place`.
 #[component]
-fn Tensors(live: Live) -> impl IntoView {
+pub fn Tensors(live: Live, place: RwSignal<Place>) -> impl IntoView {
     let engine = engine();
-    let first = live.nodes.with_untracked(|all| all.iter().find(|n| n.name.ends_with("weight")).map_or(0, |n| n.id));
-    let place = RwSignal::new(Place { node: first, ..Place::default() });
     let info = Memo::new(move |_| {
         let id = place.with(|p| p.node);
         live.nodes.with(|all| all.iter().find(|n| n.id == id).cloned())
@@ -129,7 +126,7 @@ fn Tensors(live: Live) -> impl IntoView {
     view! {
         <label class="row">
             <span class="quiet">{t("tensor", "张量")}</span>
-            <select id="tensor" on:change=choose>
+            <select class="tensor" on:change=choose>
                 {move || {
                     let chosen = place.with(|p| p.node);
                     live.nodes.with(|n| kinds(n)).into_iter().map(|n| {

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::{Engine, engine};
+use crate::engine::training::{Command, Frozen};
 use crate::engine::{NodeInfo, Reply, Request, Values};
 use crate::page::Asked;
 use crate::scenes::Spec;
@@ -21,6 +22,8 @@ pub struct Live {
     asked: Asked,
     pub scene: RwSignal<Option<u32>>,
     pub nodes: RwSignal<Vec<NodeInfo>>,
+    /// (node, its gradient of the loss)
+    pub gradients: RwSignal<Vec<(u32, u32)>>,
     pub outputs: RwSignal<Outputs>,
     pub failed: RwSignal<Option<String>>,
 }
@@ -49,7 +52,8 @@ impl Live {
                     engine.tell(Request::Close { scene: old });
                 }
                 match engine.ask(Request::Open(spec)).await {
-                    Ok(Reply::Opened { scene, nodes }) => {
+                    Ok(Reply::Opened { scene, nodes, gradients }) => {
+                        live.gradients.try_set(gradients);
                         if live.nodes.try_set(nodes).is_some() {
                             // The widget is gone.
                             return engine.tell(Request::Close { scene });
@@ -94,6 +98,7 @@ impl Live {
             asked: expect_context(),
             scene: RwSignal::new(None),
             nodes: RwSignal::new(vec![]),
+            gradients: RwSignal::new(vec![]),
             outputs: RwSignal::new(Outputs::new()),
             failed: RwSignal::new(None),
         };
@@ -105,18 +110,29 @@ impl Live {
         live
     }
 
-    /// Takes over a scene that the engine opened, closes the one before, and runs it once.
-    pub fn adopt(self, scene: u32, nodes: Vec<NodeInfo>) {
-        let Some(before) = self.scene.try_get_untracked() else { return };
-        if let Some(old) = before {
-            self.engine.tell(Request::Close { scene: old });
+    /// Opens a scene on the run as it stands, runs it, and shows it in place of the one before.
+    pub async fn freeze(self, what: Frozen) {
+        match self.engine.ask(Request::Train(Command::Freeze(what))).await {
+            Ok(Reply::Opened { scene, nodes, gradients }) => {
+                if let Some(old) = self.scene.try_get_untracked().flatten() {
+                    self.engine.tell(Request::Close { scene: old });
+                }
+                if self.nodes.try_set(nodes).is_some() {
+                    return self.engine.tell(Request::Close { scene });
+                }
+                self.gradients.try_set(gradients);
+                self.scene.try_set(Some(scene));
+                self.run(vec![]).await;
+            }
+            Ok(_) => {}
+            Err(e) => {
+                self.failed.try_set(Some(e));
+            }
         }
-        self.nodes.set(nodes);
-        self.scene.set(Some(scene));
-        spawn_local(async move { self.run(vec![]).await });
     }
 
-    async fn run(self, feeds: Vec<Values>) {
+    /// Writes leaves and runs.
+    pub async fn run(self, feeds: Vec<Values>) {
         let Some(Some(scene)) = self.scene.try_get_untracked() else { return };
         match self.engine.ask(Request::Run { scene, feeds }).await {
             Ok(Reply::Values { values, .. }) => {

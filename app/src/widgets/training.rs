@@ -6,9 +6,9 @@ use leptos::task::spawn_local;
 use super::curve::{Curve, Series};
 use super::format::number;
 use crate::engine::client::{Engine, engine};
-use crate::engine::training::{Command, Report, Scores};
+use crate::engine::training::{Command, Notice, Point, Report, Scores};
 use crate::engine::{Reply, Request, Values};
-use crate::page::lang::{lang, t};
+use crate::page::lang::{Lang, lang, remembered, t};
 
 /// A recorded moment: a step and the first layer's weights at it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Moment {
 const MOMENTS: usize = 200;
 /// Steps between two scorings while training runs.
 const SCORE_EVERY: usize = 40;
+/// Where it is remembered whether training pauses while the page is hidden.
+pub const HIDDEN: &str = "chainrule.hidden";
 
 /// See the module's introduction. The engine holds one run; opening another ends it.
 #[derive(Clone, Copy)]
@@ -33,9 +35,12 @@ pub struct Run {
     pub held_out: RwSignal<Vec<(f64, f64, f64)>>,
     pub scores: RwSignal<Option<Scores>>,
     pub moments: RwSignal<Vec<Moment>>,
+    pub notices: RwSignal<Vec<Notice>>,
     pub failed: RwSignal<Option<String>>,
     pub opening: RwSignal<bool>,
     scoring: StoredValue<bool>,
+    /// Training pauses while nobody sees the page.
+    pub pause_hidden: RwSignal<bool>,
 }
 
 impl Run {
@@ -47,9 +52,11 @@ impl Run {
             held_out: RwSignal::new(vec![]),
             scores: RwSignal::new(None),
             moments: RwSignal::new(vec![]),
+            notices: RwSignal::new(vec![]),
             failed: RwSignal::new(None),
             opening: RwSignal::new(false),
             scoring: StoredValue::new(false),
+            pause_hidden: RwSignal::new(remembered(HIDDEN).is_none_or(|v| v == "pause")),
         };
         run.engine.listen(move |reply| match reply {
             Reply::Training(report) => run.hear(*report),
@@ -60,7 +67,7 @@ impl Run {
         });
         // A page that nobody sees does not train.
         let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
-            if document().hidden() && run.running() {
+            if document().hidden() && run.running() && run.pause_hidden.get_untracked() {
                 run.tell(Command::Pause);
             }
         });
@@ -75,13 +82,25 @@ impl Run {
         if self.report.is_disposed() {
             return;
         }
-        if report.step == 0 {
+        let fresh = self.report.with_untracked(|r| r.as_ref().is_none_or(|r| r.id != report.id));
+        if fresh || report.step == 0 {
             self.points.set(vec![]);
             self.held_out.set(vec![]);
             self.moments.set(vec![]);
             self.scores.set(None);
+            self.notices.set(vec![]);
         }
-        self.points.update(|all| all.extend(report.points.iter().map(|p| (p.step as f64, p.loss, p.accuracy))));
+        let step = report.step as f64;
+        if self.points.with_untracked(|all| all.last().is_some_and(|p| p.0 > step)) {
+            // The run went back to a checkpoint.
+            self.points.update(|all| all.retain(|p| p.0 <= step));
+            self.held_out.update(|all| all.retain(|p| p.0 <= step));
+            self.moments.update(|all| all.retain(|m| m.step <= report.step));
+        }
+        let triple = |p: &Point| (p.step as f64, p.loss, p.accuracy);
+        self.points.update(|all| all.extend(report.points.iter().map(triple)));
+        self.held_out.update(|all| all.extend(report.held_out.iter().map(triple)));
+        self.notices.update(|all| all.extend(report.notices.iter().cloned()));
         if let Some(filters) = report.tensors.first().filter(|t| t.shape.len() == 4) {
             self.moments.update(|all| {
                 if all.last().is_none_or(|m| m.step != report.step) {
@@ -97,14 +116,18 @@ impl Run {
             });
         }
         if let Some(scores) = &report.scores {
-            self.held_out.update(|all| all.push((scores.step as f64, scores.loss, scores.accuracy)));
+            let point = (scores.step as f64, scores.loss, scores.accuracy);
+            if self.held_out.with_untracked(|all| all.last().is_none_or(|p| p.0 < point.0)) {
+                self.held_out.update(|all| all.push(point));
+            }
             self.scores.set(Some(scores.clone()));
         }
         let last = self.held_out.with_untracked(|h| h.last().map_or(0.0, |p| p.0)) as usize;
         let due = report.step >= last + SCORE_EVERY || (!report.running && report.step > last);
         let step = report.step;
         self.report.set(Some(report));
-        if due && step > 0 && !self.scoring.get_value() {
+        let fixed = self.report.with_untracked(|r| r.as_ref().is_some_and(|r| r.fixed));
+        if due && step > 0 && !fixed && !self.scoring.get_value() {
             self.scoring.set_value(true);
             spawn_local(async move {
                 self.send(Command::Evaluate).await;
@@ -141,7 +164,11 @@ impl Run {
 
     /// Opens a run and, if asked, starts it.
     pub fn open(self, name: &str, recipe: &str, changes: Vec<String>, start: bool) {
-        let command = Command::Open { name: name.into(), recipe: recipe.into(), changes };
+        self.begin(Command::Open { name: name.into(), recipe: recipe.into(), changes }, start);
+    }
+
+    /// Opens a run by any of the commands that do.
+    pub fn begin(self, command: Command, start: bool) {
         self.opening.set(true);
         spawn_local(async move {
             let opened = self.send(command).await.is_some();
@@ -158,7 +185,9 @@ impl Run {
 pub fn Controls(run: Run) -> impl IntoView {
     let running = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.running));
     let ready = move || run.report.with(Option::is_some) && !run.opening.get();
-    let finished = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.step >= r.total));
+    let fixed = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.fixed));
+    let ended = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.step >= r.total));
+    let finished = move || ended() || fixed();
     let status = move || {
         if run.opening.get() {
             return lang().pick("fetching the images…", "正在取图像……").to_string();
@@ -168,10 +197,10 @@ pub fn Controls(run: Run) -> impl IntoView {
                 let epoch = r.step as f64 / r.per_epoch.max(1) as f64;
                 let speed = if r.images_per_sec > 0.0 { r.images_per_sec.round().to_string() } else { "–".into() };
                 match lang() {
-                    crate::page::lang::Lang::En => {
+                    Lang::En => {
                         format!("step {} of {}, epoch {epoch:.1}, {speed} images/s", r.step, r.total)
                     }
-                    crate::page::lang::Lang::Zh => {
+                    Lang::Zh => {
                         format!("第 {} 步，共 {} 步；第 {epoch:.1} 轮；每秒 {speed} 张", r.step, r.total)
                     }
                 }
@@ -191,7 +220,28 @@ pub fn Controls(run: Run) -> impl IntoView {
             <button id="reset" disabled=move || !ready() on:click=move |_| run.tell(Command::Reset)>{t("Reset", "重置")}</button>
             <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{status}</span>
         </div>
+        {move || run.notices.get().into_iter().map(|n| view! { <p class="notice" role="status">{told(&n)}</p> }).collect_view()}
         {move || run.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+    }
+}
+
+/// A notice in the language of the page.
+fn told(notice: &Notice) -> String {
+    match (notice, lang()) {
+        (Notice::Recovered { why, step, backend }, Lang::En) => format!(
+            "The device failed ({why}). Nothing before step {step} is lost: training went on from there on the {backend}."
+        ),
+        (Notice::Recovered { why, step, backend }, Lang::Zh) => {
+            format!("计算设备失效（{why}）。第 {step} 步之前的内容没有丢失：已从该处改用 {backend} 继续训练。")
+        }
+        (Notice::Fallback { why }, Lang::En) => format!("WebGPU could not hold this run, so the CPU computes ({why})."),
+        (Notice::Fallback { why }, Lang::Zh) => format!("WebGPU 无法承担这次训练，已改用 CPU 计算（{why}）。"),
+        (Notice::NoData { why }, Lang::En) => {
+            format!("This run's images are not here, so it can be looked into and not trained further: {why}.")
+        }
+        (Notice::NoData { why }, Lang::Zh) => {
+            format!("这次训练所用的图像不在此处，因此只能查看，不能继续训练：{why}。")
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use toml_edit::{Array, DocumentMut, Item, Table, Value as Toml};
 
 use super::keys::{self, Default, KEYS, Key, PAIRS, Type};
+use super::layer_table::{self, ROWS, Shape};
 use super::print;
 use super::read::{self, Origin};
 use super::value::Value;
@@ -67,7 +68,8 @@ pub fn set(name: &str, text: &str, path: &str, value: &str) -> Result<String, Re
         remove(document.as_table_mut(), path);
         return Ok(document.to_string());
     }
-    let item = toml(key, value.trim()).map_err(|e| fault(format!("{path}: {}", e.message().trim())))?;
+    let old = find(document.as_table(), path).and_then(Item::as_array).cloned();
+    let item = toml(key, value.trim(), old).map_err(|e| fault(format!("{path}: {}", e.message().trim())))?;
     put(document.as_table_mut(), path, item).ok_or_else(|| fault(format!("{path} lies in what is no table")))?;
     for (first, second) in PAIRS {
         if path == *first {
@@ -87,21 +89,76 @@ pub fn set(name: &str, text: &str, path: &str, value: &str) -> Result<String, Re
     Ok(document.to_string())
 }
 
-fn toml(key: &Key, text: &str) -> Result<Toml, toml_edit::TomlError> {
+/// A line of each layer that a recipe can name, with what it needs: to start from.
+pub fn layer_lines() -> Vec<String> {
+    let example = |shape: Shape| match shape {
+        Shape::Out => "classes",
+        Shape::Count(_) => "16",
+        Shape::Pair => "3",
+        Shape::Share | Shape::Momentum | Shape::Positive => "0.5",
+        Shape::Flag => "",
+    };
+    ROWS.iter()
+        .map(|row| {
+            let needed =
+                row.args.iter().enumerate().filter(|(_, a)| matches!(a.default, layer_table::Default::Required));
+            let args = needed.map(|(k, a)| match k {
+                0 => format!(" {}", example(a.shape)),
+                _ => format!(" {} {}", a.word, example(a.shape)),
+            });
+            format!("{}{}", row.word, args.collect::<String>())
+        })
+        .collect()
+}
+
+/// The item of a path.
+fn find<'a>(table: &'a Table, path: &str) -> Option<&'a Item> {
+    let mut at: &dyn toml_edit::TableLike = table;
+    let (owner, last) = keys::split(path);
+    for part in owner.split('.').filter(|p| !p.is_empty()) {
+        at = at.get(part)?.as_table_like()?;
+    }
+    at.get(last)
+}
+
+/// A form's text as TOML. Of a list of layers, `old` keeps the comments beside the lines that stay.
+fn toml(key: &Key, text: &str, old: Option<Array>) -> Result<Toml, toml_edit::TomlError> {
     Ok(match key.ty {
         Type::Text | Type::Word(_) | Type::Model => Toml::from(text),
         Type::Reals(..) => format!("[{}]", text.trim_matches(['[', ']'])).parse()?,
         Type::Layers => {
-            let mut lines: Array = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-            for line in lines.iter_mut() {
-                line.decor_mut().set_prefix("\n    ");
+            let mut before = old.map(commented).unwrap_or_default();
+            let mut lines = Array::new();
+            let mut comment = String::new();
+            for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
+                let known = before.iter().position(|(v, ..)| v.as_str() == Some(line));
+                let (value, above, after) = match known {
+                    Some(k) => before.remove(k),
+                    None => (Toml::from(line), "\n    ".into(), String::new()),
+                };
+                lines.push_formatted(value.decorated(comment + &above, ""));
+                comment = after;
             }
-            lines.set_trailing("\n");
+            lines.set_trailing(comment + "\n");
             lines.set_trailing_comma(true);
             Toml::Array(lines)
         }
         _ => text.parse()?,
     })
+}
+
+/// The items of a list, each with what stands above it (a line break at least) and the comment behind
+/// it. (In the document both lie before an item: the comment first, up to the line break.)
+fn commented(list: Array) -> Vec<(Toml, String, String)> {
+    let text = |raw: Option<&toml_edit::RawString>| raw.and_then(|r| r.as_str()).unwrap_or_default().to_string();
+    let cut = |s: String| match s.split_once('\n') {
+        Some((comment, rest)) => (comment.to_string(), format!("\n{rest}")),
+        None => (String::new(), "\n    ".into()),
+    };
+    let before: Vec<(String, String)> = list.iter().map(|v| cut(text(v.decor().prefix()))).collect();
+    let last = cut(text(Some(list.trailing()))).0;
+    let after = before.iter().skip(1).map(|(comment, _)| comment.clone()).chain([last]);
+    list.iter().cloned().zip(&before).zip(after).map(|((v, (_, above)), comment)| (v, above.clone(), comment)).collect()
 }
 
 /// Sets a value, making tables on the way; what was around the old value stays. `None`: a part of the
@@ -192,6 +249,22 @@ mod tests {
         let text = set("r", &text, "data.normalize.mean", "").unwrap();
         let text = set("r", &text, "data.normalize.std", "").unwrap();
         assert!(!text.contains("normalize"), "{text}");
+    }
+
+    #[test]
+    fn comments_beside_layers_that_stay() {
+        let text = "[model]\nlayers = [\n    \"relu\", # first\n    \"flatten\", # second\n    \"linear 3\",\n]\n";
+        let text = set("r", text, "model.layers", "relu\nflatten\ngelu\nlinear 4").unwrap();
+        assert!(text.contains("\"relu\", # first\n") && text.contains("# second"), "{text}");
+        assert!(text.contains("\"gelu\"") && text.contains("\"linear 4\"") && !text.contains("linear 3"), "{text}");
+    }
+
+    #[test]
+    fn lines_to_start_from_are_layers() {
+        let all = layer_lines();
+        assert!(all.iter().any(|l| l.starts_with("conv ")) && all.len() == ROWS.len());
+        let text = set("r", TEXT, "model.layers", &all.join("\n")).unwrap();
+        assert!(fields("r", &text).is_ok(), "{text}: {:?}", fields("r", &text).err());
     }
 
     #[test]

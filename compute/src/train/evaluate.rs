@@ -74,6 +74,11 @@ impl Trainer {
         ((image as usize) < images.len()).then(|| images.image(image as usize))
     }
 
+    /// The class of a held-out image.
+    pub fn label(&self, part: Part, image: u32) -> Option<u32> {
+        self.images(part).labels.get(image as usize).copied()
+    }
+
     fn eval_program(&mut self, n: usize) -> Result<ProgramId, TrainError> {
         if let Some(id) = self.evals.get(&n) {
             return Ok(*id);

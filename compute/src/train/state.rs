@@ -49,11 +49,17 @@ impl Trainer {
     /// Goes on with another device from a checkpoint. The old one is not asked for anything: it may be
     /// lost. After an error the run can be moved again.
     pub fn move_to(&mut self, session: Session, from: &Checkpoint) -> Result<(), TrainError> {
+        self.renew(session)?;
+        self.restore("the checkpoint", from.weights.clone(), from.optimizer.clone(), from.cursor.step as usize)
+    }
+
+    /// Begins anew on another device.
+    pub fn renew(&mut self, session: Session) -> Result<(), TrainError> {
         self.session = session;
         self.evals.clear();
         self.gradients = None;
         self.load()?;
-        self.restore("the checkpoint", from.weights.clone(), from.optimizer.clone(), from.cursor.step as usize)
+        self.restart()
     }
 
     /// The weights alone.
