@@ -1,61 +1,60 @@
-//! The Lab: a recipe, chosen or edited, trained here; everything that a run shows.
+//! The Lab: a recipe, chosen or edited, trained here; everything that a run shows; runs that were begun
+//! elsewhere, and runs to go on with elsewhere.
+
+mod compare;
+mod files;
+mod histograms;
+mod look;
+mod own;
+mod recipe;
+mod safety;
+mod words;
 
 use leptos::prelude::*;
 
 use crate::engine::Values;
 use crate::engine::training::Said;
 use crate::lessons::cnn::{Cell, Confusion, Filters, Gallery};
-use crate::page::lang::{lang, t};
-use crate::page::route;
+use crate::page::lang::{Lang, lang, t};
 use crate::widgets::inside::Inside;
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;
 use crate::widgets::training::{Controls, Curves, RateSlider, Run};
 
-/// The shipped recipes, by their place in the address.
-const RECIPES: &[&str] = &["quick", "seed-cnn-32", "cnn-32", "seed-cnn-224"];
+pub use compare::History;
 
-/// The text of a shipped recipe.
-fn text_of(name: &str) -> String {
-    compute::recipe::find_shipped(name).map(str::to_string).unwrap_or_default()
+/// What the parts of the Lab share.
+#[derive(Clone, Copy)]
+pub struct Bench {
+    pub run: Run,
+    /// What errors call the recipe.
+    pub name: RwSignal<String>,
+    /// Its text, as edited.
+    pub text: RwSignal<String>,
+    /// One image through the network.
+    pub image: Live,
+    /// The image that is looked at.
+    pub chosen: RwSignal<Option<Said>>,
 }
 
 #[component]
 pub fn Lab() -> impl IntoView {
     let run = Run::new();
-    let which = route::choice("recipe", RECIPES);
-    let name = move || RECIPES.get(which.get()).copied().unwrap_or("quick");
-    let text = RwSignal::new(text_of(untrack(name)));
+    let (name, text) = recipe::start();
+    let bench = Bench { run, name, text, image: Live::empty(), chosen: RwSignal::new(None) };
     let live = Live::empty();
-    let image = Live::empty();
     let cell = RwSignal::new(Cell::Wrong);
-    let chosen = RwSignal::new(None::<Said>);
     let pixels = RwSignal::new(Vec::<Values>::new());
-    let build = move |_| run.open(untrack(name), &text.get_untracked(), vec![], false);
-    let choose = move |event| {
-        let value = event_target_value(&event);
-        if let Some(k) = RECIPES.iter().position(|r| *r == value) {
-            which.set(k);
-            text.set(text_of(&value));
-        }
-    };
+    compare::record(run);
+    let image = bench.image;
     let about = move || {
         run.report.with(|r| {
             r.as_ref().map(|r| {
                 let [c, h, w] = r.image;
+                let (n, b, k) = (r.parameters, r.batch, r.classes.len());
                 match lang() {
-                    crate::page::lang::Lang::En => format!(
-                        "{} parameters, images {c}×{h}×{w}, batches of {}, {} classes",
-                        r.parameters,
-                        r.batch,
-                        r.classes.len()
-                    ),
-                    crate::page::lang::Lang::Zh => format!(
-                        "{} 个参数；图像 {c}×{h}×{w}；每批 {} 张；{} 类",
-                        r.parameters,
-                        r.batch,
-                        r.classes.len()
-                    ),
+                    Lang::En => format!("{n} parameters, images {c}×{h}×{w}, batches of {b}, {k} classes"),
+                    Lang::Zh => format!("{n} 个参数；图像 {c}×{h}×{w}；每批 {b} 张；{k} 类"),
                 }
             })
         })
@@ -65,29 +64,28 @@ pub fn Lab() -> impl IntoView {
             <h1>{t("Lab", "实验室")}</h1>
             <p class="lede">{t("The recipes of the native program, in the page: the same text, the same code, the same kernels.",
                 "原生程序的配方，在网页中运行：同样的文本，同样的代码，同样的内核。")}</p>
-            <figure class="widget">
-                <div class="row">
-                    <label class="row"><span class="quiet">{t("recipe", "配方")}</span>
-                        <select id="recipe" on:change=choose>
-                            {RECIPES.iter().map(|r| view! { <option value=*r selected=move || name() == *r>{*r}</option> }).collect_view()}
-                        </select>
-                    </label>
-                    <button class="primary" id="build" disabled=move || run.opening.get() on:click=build>{t("Build", "构建")}</button>
-                    <span class="quiet">{about}</span>
-                </div>
-                <textarea class="code" id="recipe-text" rows="16" spellcheck="false" aria-label=t("recipe", "配方")
-                    prop:value=move || text.get() on:input=move |e| text.set(event_target_value(&e))></textarea>
-                <figcaption>{t("CIFAR-10 is not bundled: its recipes need a page opened by `chainrule serve` after `chainrule data fetch cifar10`.",
-                    "CIFAR-10 未随附：相应配方需先运行 chainrule data fetch cifar10，再以 chainrule serve 打开本页。")}</figcaption>
+            <figure class="widget" data-widget="recipe"><recipe::Editor bench /></figure>
+            <figure class="widget" data-widget="files"><files::Files bench /></figure>
+            <h2>{t("Training", "训练")}</h2>
+            <figure class="widget" data-widget="train">
+                <p class="quiet" id="about">{about}</p>
+                <Controls run /><Curves run /><RateSlider run /><safety::Safety run />
             </figure>
-            <figure class="widget"><Controls run /><Curves run /><RateSlider run /></figure>
             <h2>{t("Filters", "滤波器")}</h2>
-            <figure class="widget"><Filters run /></figure>
+            <figure class="widget" data-widget="filters"><Filters run /></figure>
+            <h2>{t("Weights and gradients", "权重与梯度")}</h2>
+            <figure class="widget" data-widget="histograms"><histograms::Histograms run /></figure>
             <h2>{t("Inside a step", "一步之内")}</h2>
-            <figure class="widget"><Inside run live /></figure>
+            <figure class="widget" data-widget="inside"><Inside run live /></figure>
             <h2>{t("Held-out images", "留出图像")}</h2>
-            <figure class="widget"><Confusion run cell /></figure>
-            <figure class="widget"><Gallery run cell chosen pixels live=image /></figure>
+            <figure class="widget" data-widget="confusion"><Confusion run cell /></figure>
+            <figure class="widget" data-widget="wrong"><Gallery run cell chosen=bench.chosen pixels live=image /></figure>
+            <h2>{t("A picture of your own", "你自己的图片")}</h2>
+            <figure class="widget" data-widget="own"><own::Own bench /></figure>
+            <h2>{t("Layer by layer", "逐层查看")}</h2>
+            <figure class="widget" data-widget="layers"><look::Layers bench /></figure>
+            <h2>{t("Compare two runs", "比较两次训练")}</h2>
+            <figure class="widget" data-widget="compare"><compare::Compare run /></figure>
             <Kernels scenes=vec![live, image] />
         </article>
     }

@@ -29,6 +29,7 @@ pub fn mount() {
             provide_context(lang::Language::start());
             provide_context(route::Router::start());
             provide_context(Asked::default());
+            provide_context(crate::lessons::lab::History::default());
             view! { <shell::Shell /> }
         }),
         Err(e) => {

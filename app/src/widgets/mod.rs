@@ -1,10 +1,12 @@
 //! Parts that chapters are made of.
 
 pub mod bars;
+pub mod camera;
 pub mod choices;
 pub mod columns;
 pub mod contour;
 pub mod curve;
+pub mod files;
 pub mod format;
 pub mod inside;
 pub mod kernels;

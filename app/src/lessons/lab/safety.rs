@@ -1,0 +1,79 @@
+//! What happens when nobody looks and when something fails: pausing, checkpoints, the browser's storage.
+
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+
+use crate::engine::client::engine;
+use crate::engine::training::Command;
+use crate::engine::{Reply, Request};
+use crate::page::lang::{Lang, lang, remember, remembered, t};
+use crate::widgets::training::{HIDDEN, Run};
+
+/// Where it is remembered that checkpoints are kept in the browser's storage.
+const KEEP: &str = "chainrule.keep";
+
+#[component]
+pub fn Safety(run: Run) -> impl IntoView {
+    let engine = engine();
+    let keep = RwSignal::new(remembered(KEEP).is_some_and(|v| v == "yes"));
+    let kept = RwSignal::new(None::<String>);
+    let failed = RwSignal::new(None::<String>);
+    let look = move || {
+        spawn_local(async move {
+            if let Ok(Reply::File(file)) = engine.ask(Request::Train(Command::Kept)).await {
+                kept.try_set(Some(file.name).filter(|n| !n.is_empty()));
+            }
+        });
+    };
+    look();
+    Effect::new(move |_| {
+        let on = keep.get();
+        remember(KEEP, if on { "yes" } else { "no" });
+        spawn_local(async move {
+            failed.try_set(engine.ask(Request::Train(Command::Keep(on))).await.err());
+            look();
+        });
+    });
+    // A pause writes a checkpoint.
+    let running = Memo::new(move |_| run.report.with(|r| r.as_ref().is_some_and(|r| r.running)));
+    Effect::new(move |_| {
+        if !running.get() && keep.get_untracked() {
+            look();
+        }
+    });
+    let forget = move |_| {
+        spawn_local(async move {
+            failed.try_set(engine.ask(Request::Train(Command::Forget)).await.err());
+            look();
+        });
+    };
+    let hide = move |e| {
+        let pause = event_target_checked(&e);
+        run.pause_hidden.set(pause);
+        remember(HIDDEN, if pause { "pause" } else { "go on" });
+    };
+    let age = move || {
+        let age = run.report.with(|r| r.as_ref().and_then(|r| r.checkpoint_age))?;
+        Some(match lang() {
+            Lang::En => format!("Last checkpoint {age:.0} s ago, in memory."),
+            Lang::Zh => format!("上一个检查点在 {age:.0} 秒前，存于内存。"),
+        })
+    };
+    view! {
+        <div class="row safety">
+            <label class="check"><input type="checkbox" id="pause-hidden" prop:checked=move || run.pause_hidden.get() on:change=hide />
+                {t("pause while the page is hidden", "页面隐藏时暂停")}</label>
+            <label class="check"><input type="checkbox" id="keep" prop:checked=move || keep.get() on:change=move |e| keep.set(event_target_checked(&e)) />
+                {t("also keep checkpoints in this browser", "检查点也保存在此浏览器中")}</label>
+            <span class="quiet">{age}</span>
+        </div>
+        {move || kept.get().map(|label| view! {
+            <p class="row" id="kept">
+                <span class="quiet">{t("Kept here:", "已保存：")} " " {label}</span>
+                <button id="open-kept" on:click=move |_| run.begin(Command::OpenKept, false)>{t("Open it", "打开")}</button>
+                <button class="link" on:click=forget>{t("Forget it", "删除")}</button>
+            </p>
+        })}
+        {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+    }
+}
