@@ -157,7 +157,7 @@ fn the_library_touches_no_files_clocks_or_screens() {
 #[test]
 fn every_file_says_what_it_does_and_stays_short() {
     let mut wrong = vec![];
-    for folder in ["compute/src", "app/src", "bench", "tests"] {
+    for folder in ["compute/src", "app", "bench", "tests"] {
         for (path, text) in files(folder, ".rs") {
             if !text.starts_with("//!") {
                 wrong.push(format!("{path} does not open with //!"));
@@ -195,7 +195,7 @@ fn nothing_is_left_undone() {
         "FIX".to_string() + "ME",
         "TO".to_string() + "DO",
     ];
-    for folder in ["compute/src", "app/src", "bench", "shaders", "tests"] {
+    for folder in ["compute/src", "app", "bench", "shaders", "tests"] {
         for (path, text) in files(folder, ".rs").into_iter().chain(files(folder, ".wgsl")) {
             for mark in &marks {
                 assert!(!text.contains(mark.as_str()), "{path}: {mark}");
