@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 /// Each module of `compute` and the modules it may use. `cli` may use everything.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("tensor", &[]),
-    ("cell", &["tensor"]),
+    ("threads", &[]),
+    ("cell", &["tensor", "threads"]),
     ("graph", &["ops", "tensor"]),
     ("ops", &["cell", "graph", "tensor"]),
     ("autodiff", &["graph", "ops", "tensor"]),
     ("rewrite", &["cell", "graph", "ops", "tensor"]),
     ("plan", &["cell", "graph", "ops", "rewrite", "tensor"]),
-    ("backend", &["cell", "graph", "ops", "plan", "rewrite", "tensor"]),
+    ("backend", &["cell", "graph", "ops", "plan", "rewrite", "tensor", "threads"]),
     ("session", &["backend", "graph", "plan", "rewrite", "tensor"]),
     ("difference", &["backend", "graph", "session", "tensor"]),
     ("explain", &["cell", "graph", "tensor"]),

@@ -79,7 +79,11 @@ pub enum Piece {
     Html(String),
     Widget(String),
     /// What is asked, the answers and whether each is right, what is revealed.
-    Question { ask: String, answers: Vec<(bool, String)>, reveal: String },
+    Question {
+        ask: String,
+        answers: Vec<(bool, String)>,
+        reveal: String,
+    },
 }
 
 fn set(path: &Path, text: &str) -> Text {

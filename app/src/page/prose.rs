@@ -16,7 +16,11 @@ pub enum Piece {
     /// A place for the widget of this name.
     Widget(String),
     /// Asked before the answer is shown.
-    Question { ask: String, answers: Vec<(bool, String)>, reveal: String },
+    Question {
+        ask: String,
+        answers: Vec<(bool, String)>,
+        reveal: String,
+    },
 }
 
 /// A chapter's text in one language.
