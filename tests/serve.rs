@@ -105,6 +105,44 @@ fn heads_ranges_and_compression() {
 }
 
 #[test]
+fn compressed_copies_are_sent_for_files_that_never_change() {
+    let folders = Folders::new();
+    let (hashed, plain) = ("app-0123456789abcdef_bg.wasm", "plain.js");
+    for name in [hashed, plain] {
+        for ending in ["br", "gz"] {
+            fs::write(folders.dist().join(format!("{name}.{ending}")), format!("{name} as {ending}")).expect("written");
+        }
+    }
+    #[cfg(unix)]
+    for ending in ["br", "gz"] {
+        let copy = folders.dist().join(format!("style-89abcdef01234567.css.{ending}"));
+        std::os::unix::fs::symlink(folders.at("secret.txt"), copy).expect("linked");
+    }
+    let server = folders.serve(&[]);
+    for (accepted, encoding, ending) in [("gzip, br", "br", "br"), ("gzip", "gzip", "gz")] {
+        let accept = format!("Accept-Encoding: {accepted}");
+        let reply = server.get(&format!("/{hashed}"), &[&accept]);
+        assert_eq!((reply.status, reply.header("content-encoding")), (200, encoding));
+        assert_eq!((reply.text(), reply.header("content-type")), (format!("{hashed} as {ending}"), "application/wasm"));
+        assert_eq!(reply.header("cache-control"), "max-age=31536000, immutable");
+        assert_eq!(reply.header("vary").to_ascii_lowercase(), "accept-encoding");
+        assert_guarded(&reply, accepted);
+        let again = server.get(&format!("/{hashed}"), &[&accept, &format!("If-None-Match: {}", reply.header("etag"))]);
+        assert_eq!(again.status, 304, "{accepted}");
+        // A copy of a file that may change could be stale; a link could lead anywhere.
+        for name in [plain, "style-89abcdef01234567.css"] {
+            let reply = server.get(&format!("/{name}"), &[&accept]);
+            assert_eq!((reply.status, reply.header("content-encoding")), (200, "gzip"), "{name}");
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(&*reply.body).read_to_string(&mut text).expect("gzip");
+            assert_eq!(text, content(name), "{name}");
+        }
+    }
+    let reply = server.get(&format!("/{hashed}"), &["Accept-Encoding: identity"]);
+    assert_eq!((reply.text(), reply.header("content-encoding")), (content(hashed), ""));
+}
+
+#[test]
 fn no_path_leads_out_of_the_folder() {
     let folders = Folders::new();
     let outside = folders.at("secret.txt");

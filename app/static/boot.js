@@ -15,6 +15,11 @@ await module.default({ module_or_path: new URL(wasm, base).href });
 for (const event of early) globalThis.onmessage?.(event);
 
 if (script && "serviceWorker" in navigator) {
+  // It fetches all chapters: only once the page has computed something, so that nothing waits for
+  // them, or after a while.
+  const computed = () =>
+    [["#steps", "steps"], ["#run-status", "step"]].some(([id, key]) => Number(document.querySelector(id)?.dataset[key]) > 0);
+  for (let k = 0; k < 40 && !computed(); k++) await new Promise((done) => setTimeout(done, 250));
   navigator.serviceWorker.register(new URL("sw.js", base).href).catch(() => {
     // Without it the page needs the network at each visit, and nothing else changes.
   });

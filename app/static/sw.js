@@ -1,8 +1,8 @@
-// Makes the page work offline after the first visit. Files with a hash in their name never change
+// Makes the page work offline after the first visit, all chapters included. Files with a hash in their name never change
 // and come from the cache; everything else comes from the network when there is one. The cache is
 // named after the hashed module that index.html asks for, so that a new version starts a new cache
 // and removes the old.
-const HASHED = /-[0-9a-f]{12,}(_bg)?\.(js|wasm|css)$/;
+const HASHED = /-[0-9a-f]{12,}(_bg)?\.(js|wasm|css|json)$/;
 
 async function version() {
   const page = await fetch("./", { cache: "no-cache" });
@@ -17,7 +17,9 @@ self.addEventListener("install", (event) => {
     (async () => {
       const { name, files } = await version();
       const cache = await caches.open(name);
-      await cache.addAll(["./", ...files]);
+      const chapters = await fetch("prose/index.json", { cache: "no-cache" });
+      if (!chapters.ok) throw new Error(`prose/index.json: ${chapters.status}`);
+      await cache.addAll(["./", ...files, ...(await chapters.json())]);
       await self.skipWaiting();
     })(),
   );

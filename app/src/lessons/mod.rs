@@ -14,7 +14,8 @@ mod softmax;
 use leptos::prelude::*;
 
 use crate::page::lang::Language;
-use crate::page::{Piece, chapter};
+use crate::page::lang::t;
+use crate::page::{Piece, Text, chapter};
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;
 use crate::widgets::predict::Predict;
@@ -55,24 +56,46 @@ pub fn Show(lesson: &'static Lesson) -> impl IntoView {
     let Some(chapter) = chapter(lesson.name) else {
         return view! { <p role="alert">{format!("{} has no text", lesson.name)}</p> }.into_any();
     };
-    let count = chapter.text(language.0.get_untracked()).pieces.len();
-    let chosen: Vec<RwSignal<Option<usize>>> = (0..count).map(|_| RwSignal::new(None)).collect();
+    let chosen: Vec<RwSignal<Option<usize>>> = (0..chapter.count).map(|_| RwSignal::new(None)).collect();
+    let text = RwSignal::new(None::<Result<Text, String>>);
+    let load = move || {
+        let asked = language.0.get();
+        leptos::task::spawn_local(async move {
+            let came = chapter.text(asked).await;
+            // By now the chapter may be closed, or another language asked for.
+            if language.0.try_get_untracked() == Some(asked) {
+                text.try_set(Some(came));
+            }
+        });
+    };
+    Effect::new(move |_| load());
+    let pieces = move |all: Vec<Piece>| {
+        let each = all.into_iter().zip(&chosen).map(|(piece, chosen)| match piece {
+            Piece::Html(html) => view! { <div class="prose" inner_html=html></div> }.into_any(),
+            Piece::Widget(name) => {
+                let widget = stage.with_value(|s| (s.widget)(&name));
+                let missing = || view! { <p role="alert">{format!("no widget {name}")}</p> }.into_any();
+                let widget = widget.unwrap_or_else(missing);
+                view! { <figure class="widget" data-widget=name>{widget}</figure> }.into_any()
+            }
+            Piece::Question { ask, answers, reveal } => {
+                view! { <Predict ask answers reveal chosen=*chosen /> }.into_any()
+            }
+        });
+        each.collect_view().into_any()
+    };
     view! {
         <article class="chapter" data-chapter=lesson.name>
-            {move || {
-                let text = chapter.text(language.0.get());
-                let pieces = text.pieces.iter().zip(&chosen).map(|(piece, chosen)| match piece {
-                    Piece::Html(html) => view! { <div class="prose" inner_html=*html></div> }.into_any(),
-                    Piece::Widget(name) => {
-                        let widget = stage.with_value(|s| (s.widget)(name));
-                        let missing = || view! { <p role="alert">{format!("no widget {name}")}</p> }.into_any();
-                        view! { <figure class="widget" data-widget=*name>{widget.unwrap_or_else(missing)}</figure> }.into_any()
-                    }
-                    Piece::Question { ask, answers, reveal } => {
-                        view! { <Predict ask answers reveal chosen=*chosen /> }.into_any()
-                    }
-                });
-                view! { <h1>{text.title}</h1> {pieces.collect_view()} }
+            <h1>{move || chapter.title(language.0.get())}</h1>
+            {move || match text.get() {
+                None => view! { <p class="quiet" role="status">{t("Fetching the text …", "正在读取正文……")}</p> }.into_any(),
+                Some(Ok(text)) => pieces(text.pieces),
+                Some(Err(e)) => view! {
+                    <p role="alert">
+                        {t("The chapter's text could not be fetched", "无法读取本章正文")} " (" {e} ") "
+                        <button on:click=move |_| load()>{t("Try again", "重试")}</button>
+                    </p>
+                }.into_any(),
             }}
             <Kernels scenes />
         </article>

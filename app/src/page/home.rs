@@ -31,7 +31,7 @@ pub fn Home() -> impl IntoView {
             <h2>{t("Chapters", "章节")}</h2>
             <ol class="contents">
                 {lessons::ALL.iter().map(|l| {
-                    let title = move || super::chapter(l.name).map_or("", |c| c.text(language.0.get()).title);
+                    let title = move || super::chapter(l.name).map_or("", |c| c.title(language.0.get()));
                     view! { <li><a href=format!("#/{}", l.name)>{title}</a></li> }
                 }).collect_view()}
                 <li><a href="#/lab">{t("Lab", "实验室")}</a></li>

@@ -14,7 +14,7 @@ use wasm_bindgen::JsCast;
 use crate::engine::client::Engine;
 
 pub use ask::Asked;
-pub use prose::{Piece, chapter};
+pub use prose::{Piece, Text, chapter};
 
 /// Starts the engine and shows the page. Without a worker there is a sentence instead.
 pub fn mount() {

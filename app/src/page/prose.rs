@@ -1,30 +1,41 @@
-//! The chapters' texts, set while the app was built (`build.rs`).
+//! The chapters' texts: files beside the page, fetched when a chapter is opened. Their names carry a
+//! hash of their content, so a browser may keep them for good. The table of names and titles is made
+//! while the app is built (`build.rs`), the files by the package `prose`.
+
+use serde::Deserialize;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
 
 use super::lang::Lang;
 
 /// A part of a chapter.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Piece {
-    Html(&'static str),
+    Html(String),
     /// A place for the widget of this name.
-    Widget(&'static str),
+    Widget(String),
     /// Asked before the answer is shown.
     Question {
-        ask: &'static str,
-        answers: &'static [(bool, &'static str)],
-        reveal: &'static str,
+        ask: String,
+        answers: Vec<(bool, String)>,
+        reveal: String,
     },
 }
 
-/// A chapter in one language.
+/// A chapter's text in one language.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Text {
-    pub title: &'static str,
-    pub pieces: &'static [Piece],
+    pub pieces: Vec<Piece>,
 }
 
-/// A chapter in both.
+/// A chapter; of each pair the first is English.
 pub struct Chapter {
     pub name: &'static str,
-    texts: [Text; 2],
+    titles: [&'static str; 2],
+    files: [&'static str; 2],
+    /// No text of it has more pieces.
+    pub count: usize,
 }
 
 static ALL: &[Chapter] = include!(concat!(env!("OUT_DIR"), "/prose.rs"));
@@ -35,8 +46,22 @@ pub fn chapter(name: &str) -> Option<&'static Chapter> {
 }
 
 impl Chapter {
-    pub fn text(&self, lang: Lang) -> &Text {
-        let [en, zh] = &self.texts;
+    pub fn title(&self, lang: Lang) -> &'static str {
+        let [en, zh] = self.titles;
         lang.pick(en, zh)
+    }
+
+    /// Fetches the text from the page's own folder.
+    pub async fn text(&self, lang: Lang) -> Result<Text, String> {
+        let [en, zh] = self.files;
+        let path = format!("prose/{}", lang.pick(en, zh));
+        let failed = |e: JsValue| format!("{path}: {}", js_sys::Object::from(e).to_string());
+        let response = JsFuture::from(leptos::prelude::window().fetch_with_str(&path)).await.map_err(failed)?;
+        let response: web_sys::Response = response.dyn_into().map_err(failed)?;
+        if !response.ok() {
+            return Err(format!("{path}: the server answers {}", response.status()));
+        }
+        let body = JsFuture::from(response.text().map_err(failed)?).await.map_err(failed)?;
+        serde_json::from_str(&body.as_string().unwrap_or_default()).map_err(|e| format!("{path}: {e}"))
     }
 }

@@ -20,7 +20,7 @@ pub fn Shell() -> impl IntoView {
     let language = expect_context::<Language>();
     Effect::new(move |_| {
         let name = path.get();
-        let title = super::chapter(&name).map(|c| c.text(language.0.get()).title);
+        let title = super::chapter(&name).map(|c| c.title(language.0.get()));
         document().set_title(&title.map_or("Chainrule · 链式法则".into(), |t| format!("{t} · Chainrule")));
     });
     view! {
@@ -74,7 +74,7 @@ fn skip(event: leptos::ev::MouseEvent) {
 fn Entry(lesson: &'static Lesson) -> impl IntoView {
     let path = router().path;
     let language = expect_context::<Language>();
-    let title = move || super::chapter(lesson.name).map_or("", |c| c.text(language.0.get()).title);
+    let title = move || super::chapter(lesson.name).map_or("", |c| c.title(language.0.get()));
     let current = move || (path.get() == lesson.name).then_some("page");
     view! { <li><a href=format!("#/{}", lesson.name) aria-current=current>{title}</a></li> }
 }

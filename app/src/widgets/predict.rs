@@ -9,9 +9,10 @@ const LETTERS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
 
 #[component]
 pub fn Predict(
-    ask: &'static str,
-    answers: &'static [(bool, &'static str)],
-    reveal: &'static str,
+    ask: String,
+    /// Whether each is right, and its text.
+    answers: Vec<(bool, String)>,
+    reveal: String,
     /// The chosen answer. It lives with the chapter, so that another language keeps it.
     chosen: RwSignal<Option<usize>>,
 ) -> impl IntoView {
@@ -20,26 +21,26 @@ pub fn Predict(
             <p class="eyebrow">{t("Predict, then reveal", "先猜，再看答案")}</p>
             <div inner_html=ask></div>
             <div class="answers" role="group">
-                {answers.iter().enumerate().map(|(k, (right, text))| {
+                {answers.into_iter().enumerate().map(|(k, (right, text))| {
                     let mark = move || match chosen.get() {
-                        Some(_) if *right => " ✓",
+                        Some(_) if right => " ✓",
                         Some(c) if c == k => " ✗",
                         _ => "",
                     };
                     view! {
                         <button
                             aria-pressed=move || (chosen.get() == Some(k)).to_string()
-                            class:right=move || chosen.get().is_some() && *right
-                            class:wrong=move || chosen.get() == Some(k) && !*right
+                            class:right=move || chosen.get().is_some() && right
+                            class:wrong=move || chosen.get() == Some(k) && !right
                             on:click=move |_| chosen.set(Some(k))
                         >
-                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=*text></span>{mark}
+                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=text></span>{mark}
                         </button>
                     }
                 }).collect_view()}
             </div>
             <div aria-live="polite">
-                {move || chosen.get().map(|_| view! { <div class="reveal" inner_html=reveal></div> })}
+                {move || chosen.get().map(|_| view! { <div class="reveal" inner_html=reveal.clone()></div> })}
             </div>
         </section>
     }

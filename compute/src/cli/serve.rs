@@ -7,8 +7,8 @@
 //!
 //! HTTP is hyper's, which most Rust servers stand on, and files are sent by tower-http: ranges,
 //! revalidation and compression are easy to get subtly wrong. axum would add a router for two
-//! routes; tiny_http, which is smaller, has had no release since 2022. The one compression is gzip:
-//! its code is in the program already, and on loopback nothing is gained by a denser one.
+//! routes; tiny_http, which is smaller, has had no release since 2022. What is compressed on the way is
+//! gzip, whose code is in the program already; denser copies come from the build (`app/prose`).
 //!
 //! The page carries its Content-Security-Policy itself, in `index.html`, so that it holds on every
 //! server; here are only the headers that a page cannot give itself.

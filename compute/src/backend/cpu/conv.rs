@@ -3,8 +3,6 @@
 //!
 //! Tasks are cut by the sizes alone; partial gradients are added in their order.
 
-use rayon::prelude::*;
-
 use super::blas::Strides;
 use super::matmul::combine;
 use super::micro;
@@ -18,6 +16,7 @@ use crate::graph::NodeId;
 use crate::ops::Lowering;
 use crate::ops::conv2d::Geometry;
 use crate::plan::{Kernel, Plan};
+use crate::threads::prelude::*;
 
 /// Most tasks that keep a partial gradient each.
 const PARTS: usize = 32;
@@ -311,8 +310,8 @@ impl Step<f32> for BackwardW {
         parts.fill(0.0);
         let (this, shared) = (&*self, &*buffers);
         let weights = self.out.ty.numel();
-        let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(weights)).enumerate();
-        let done = each.try_for_each(|(t, (part, lanes))| {
+        let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(weights));
+        let done = each.enumerate().try_for_each(|(t, (part, lanes))| {
             workers.with(|local| this.task(shared, t * units / tasks..(t + 1) * units / tasks, part, lanes, local))
         });
         self.lanes = lanes;

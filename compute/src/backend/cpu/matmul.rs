@@ -9,8 +9,6 @@
 //! Work is cut into tasks by the sizes alone, and partial sums are added in the order of tasks, so
 //! the bits do not depend on the number of threads.
 
-use rayon::prelude::*;
-
 use super::blas::{Strides, product};
 use super::micro;
 use super::operand::Operand;
@@ -22,6 +20,7 @@ use crate::cell::vm::Workers;
 use crate::graph::NodeId;
 use crate::ops::matmul::Matmul;
 use crate::plan::{Kernel, Plan};
+use crate::threads::prelude::*;
 
 /// Elements of a tile: 256 KiB, half of a core's level-2 cache.
 const TILE: usize = 1 << 16;
@@ -322,8 +321,8 @@ impl Banded {
             let tasks = bands.min(PARTS);
             parts.fill(0.0);
             let size = self.images * n;
-            let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(size)).enumerate();
-            let done = each.try_for_each(|(t, (y, lanes))| {
+            let each = parts.par_chunks_exact_mut(size).zip(lanes.par_chunks_exact_mut(size));
+            let done = each.enumerate().try_for_each(|(t, (y, lanes))| {
                 workers.with(|local| {
                     for index in t * bands / tasks..(t + 1) * bands / tasks {
                         let band = self.band(index, len);

@@ -61,7 +61,7 @@ impl Cpu {
         Cpu(Host::new(DeviceInfo {
             backend: "cpu",
             name: std::env::consts::ARCH.into(),
-            detail: format!("{}, {} threads", instruction_set(), rayon::current_num_threads()),
+            detail: format!("{}, {} threads", instruction_set(), crate::threads::current_num_threads()),
             max_buffer_bytes: None,
         }))
     }

@@ -190,7 +190,7 @@ impl Program {
         out: &mut [T],
         workers: &Workers<T>,
     ) -> Result<(), String> {
-        use rayon::prelude::*;
+        use crate::threads::prelude::*;
         // Cheap programs get long pieces; the cut depends on the program alone.
         let piece = (4 * PIECE) as f64 / self.terms.max(1.0).sqrt();
         // At least a dozen pieces, or the last one leaves cores idle.
@@ -246,7 +246,7 @@ pub struct Workers<T> {
 impl<T: Float> Default for Workers<T> {
     fn default() -> Self {
         // One more than the pool has: for a caller from outside it.
-        Workers { slots: (0..=rayon::current_num_threads()).map(|_| Default::default()).collect() }
+        Workers { slots: (0..=crate::threads::current_num_threads()).map(|_| Default::default()).collect() }
     }
 }
 
@@ -259,7 +259,7 @@ impl<T: Float> Workers<T> {
     /// Calls `f` with the scratch of this thread.
     pub fn with<R>(&self, f: impl FnOnce(&mut Scratch<T>) -> R) -> R {
         let last = self.slots.len() - 1;
-        let at = rayon::current_thread_index().map_or(last, |k| k.min(last));
+        let at = crate::threads::current_thread_index().map_or(last, |k| k.min(last));
         match self.slots[at].try_lock() {
             Ok(mut s) => f(&mut s),
             // Held by a caller further up the stack (or poisoned): results never depend on it.

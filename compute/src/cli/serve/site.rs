@@ -54,6 +54,20 @@ impl Site {
         let regular = tokio::fs::metadata(&file).await.ok()?.is_file();
         (regular && file.starts_with(&self.root)).then_some(file)
     }
+
+    /// Which compressed copies (`.br`, `.gz`) the build left beside a file. Only those of files that
+    /// never change count, since no other copy is sure to be of the present content.
+    pub async fn copies(&self, file: &Path) -> [bool; 2] {
+        let mut found = [false; 2];
+        for (found, ending) in found.iter_mut().zip([".br", ".gz"]) {
+            let mut copy = file.as_os_str().to_owned();
+            copy.push(ending);
+            // A link could lead out of the folder.
+            let real = tokio::fs::canonicalize(&copy).await;
+            *found = named_by_hash(file) && real.is_ok_and(|r| r == Path::new(&copy));
+        }
+        found
+    }
 }
 
 /// Decodes a request path to one below the root. `None` for every segment that could mean something

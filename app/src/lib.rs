@@ -7,7 +7,8 @@ mod page;
 mod scenes;
 mod widgets;
 
-fn main() {
+/// Starts the side that this is.
+pub fn start() {
     // Without it a panic says no more than `unreachable`.
     std::panic::set_hook(Box::new(|panic| web_sys::console::error_1(&panic.to_string().into())));
     if js_sys::global().is_instance_of_window() {

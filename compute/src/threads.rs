@@ -1,0 +1,49 @@
+//! Loops over pieces of work on all cores, as rayon has them. The engine has one thread in WebAssembly,
+//! where the code of a pool would be weight to download: there the same calls run in order.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use rayon::{current_num_threads, current_thread_index, prelude};
+
+#[cfg(target_arch = "wasm32")]
+pub use in_order::{current_num_threads, current_thread_index, prelude};
+
+#[cfg(target_arch = "wasm32")]
+mod in_order {
+    pub fn current_num_threads() -> usize {
+        1
+    }
+
+    /// There is no pool, so no thread is of it.
+    pub fn current_thread_index() -> Option<usize> {
+        None
+    }
+
+    pub mod prelude {
+        use std::slice::{ChunksExactMut, ChunksMut};
+
+        /// Pieces of a slice.
+        pub trait ParallelSliceMut<T> {
+            fn par_chunks_mut(&mut self, len: usize) -> ChunksMut<'_, T>;
+            fn par_chunks_exact_mut(&mut self, len: usize) -> ChunksExactMut<'_, T>;
+        }
+
+        impl<T> ParallelSliceMut<T> for [T] {
+            fn par_chunks_mut(&mut self, len: usize) -> ChunksMut<'_, T> {
+                self.chunks_mut(len)
+            }
+
+            fn par_chunks_exact_mut(&mut self, len: usize) -> ChunksExactMut<'_, T> {
+                self.chunks_exact_mut(len)
+            }
+        }
+
+        /// One call for each item.
+        pub trait IntoParallelIterator: IntoIterator + Sized {
+            fn into_par_iter(self) -> Self::IntoIter {
+                self.into_iter()
+            }
+        }
+
+        impl<I: IntoIterator> IntoParallelIterator for I {}
+    }
+}
