@@ -12,7 +12,7 @@ use compute::data::{Dataset, Images};
 use compute::recipe::Recipe;
 use compute::session::Session;
 use compute::train::folder::{ModelCard, RunFolder};
-use compute::train::log::{Epoch, Line};
+use compute::train::log::{Epoch, Line, is_logged};
 use compute::train::{Part, Trainer};
 
 use super::kernels::now_ms;
@@ -169,6 +169,14 @@ impl Run {
         self.running = false;
     }
 
+    /// Makes the run one epoch longer, as `--resume --set train.epochs` does natively.
+    pub fn extend(&mut self) {
+        let train = &mut self.recipe.train;
+        train.steps = train.steps.map(|n| n + self.trainer.steps_per_epoch());
+        train.epochs = train.epochs.map(|n| n + 1);
+        self.trainer.set_length(train.epochs, train.steps);
+    }
+
     pub fn set_rate(&mut self, rate: f64) {
         self.rate = rate;
         self.trainer.scale_learning_rate(rate);
@@ -204,7 +212,9 @@ impl Run {
             // A GPU runs ahead; reading after each step keeps its queue, and the page, short.
             for m in self.trainer.metrics().await.map_err(text)? {
                 self.cursor.count(m.loss, m.correct, m.images);
-                self.lines.push(Line::of(&m, self.trainer.learning_rate(m.step)));
+                if is_logged(m.step) {
+                    self.lines.push(Line::of(&m, self.trainer.learning_rate(m.step)));
+                }
                 let accuracy = f64::from(m.correct) / f64::from(m.images.max(1));
                 self.points.push(Point { step: m.step + 1, loss: m.loss, accuracy });
             }

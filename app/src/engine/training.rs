@@ -17,6 +17,8 @@ pub enum Command {
     Pause,
     /// Takes this many steps at once.
     Step(usize),
+    /// Makes the run one epoch longer.
+    Extend,
     /// Multiplies the learning rate of the recipe from now on.
     Rate(f64),
     /// From fresh weights again.

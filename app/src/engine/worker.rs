@@ -294,6 +294,7 @@ impl State {
                 run.advance(Some(n)).await?;
                 self.steps += n as u64;
             }
+            Command::Extend => self.run()?.extend(),
             Command::Rate(rate) => self.run()?.set_rate(rate),
             Command::Reset => self.run()?.reset()?,
             Command::Evaluate => scores = Some(self.run()?.scores().await?),

@@ -217,6 +217,9 @@ pub fn Controls(run: Run) -> impl IntoView {
             </button>
             <button id="step" disabled=move || !ready() || finished() on:click=move |_| run.tell(Command::Step(1))>{t("Step", "单步")}</button>
             <button disabled=move || !ready() || finished() on:click=move |_| run.tell(Command::Step(per_epoch()))>{t("One epoch", "一轮")}</button>
+            <Show when=move || ended() && !fixed()>
+                <button id="extend" on:click=move |_| run.tell(Command::Extend)>{t("One epoch more", "加一轮")}</button>
+            </Show>
             <button id="reset" disabled=move || !ready() on:click=move |_| run.tell(Command::Reset)>{t("Reset", "重置")}</button>
             <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{status}</span>
         </div>

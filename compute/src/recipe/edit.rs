@@ -21,11 +21,10 @@ pub struct Field {
 }
 
 /// The keys that a recipe's text uses or may use, in the order of the key table; what the chosen loss,
-/// optimiser or schedule has no use for is left out. Errors: what is wrong with the text, and where.
+/// optimiser or schedule has no use for is left out. Errors: a text whose keys and values cannot be taken
+/// one by one; whether they make a recipe together is for `Recipe::parse` to say.
 pub fn fields(name: &str, text: &str) -> Result<Vec<Field>, RecipeError> {
     let values = read::read(name, text, &[])?;
-    // What a text gives and a layer's grammar refuses is found by building it.
-    super::Recipe::parse(name, text, &[])?;
     let chosen = |selector: &str| match values.map.get(selector) {
         Some((Value::Text(word), _)) => word.clone(),
         _ => String::new(),

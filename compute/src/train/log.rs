@@ -85,6 +85,16 @@ impl Line {
     }
 }
 
+/// Steps at the start of a run that are all logged: there the loss falls fastest.
+const FIRST: usize = 20;
+/// Afterwards one of so many.
+const EVERY: usize = 20;
+
+/// Whether a step (from 0) has a line of its own.
+pub fn is_logged(step: usize) -> bool {
+    step < FIRST || step.is_multiple_of(EVERY)
+}
+
 /// Means over the training images of an epoch, and how fast they were seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Epoch {

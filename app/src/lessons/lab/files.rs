@@ -1,5 +1,6 @@
 //! Opening and saving: recipes, weights, folders of runs, folders of pictures.
 
+use compute::recipe::edit;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
@@ -9,7 +10,7 @@ use super::{Bench, own};
 use crate::engine::client::engine;
 use crate::engine::training::{Command, Pictures};
 use crate::engine::{FileData, Reply, Request};
-use crate::page::lang::{Lang, lang, t};
+use crate::page::lang::{Lang, Language, lang, t};
 use crate::widgets::files::{self, Chosen, Purpose};
 
 /// A file of this name and text.
@@ -20,6 +21,8 @@ fn text_file(name: &str, text: &str) -> FileData {
 #[component]
 pub fn Files(bench: Bench) -> impl IntoView {
     let engine = engine();
+    // Read where no owner is: after files were.
+    let Language(language) = expect_context();
     let Bench { run, name, text, .. } = bench;
     let failed = RwSignal::new(None::<String>);
     let pictures = RwSignal::new(None::<Pictures>);
@@ -28,7 +31,7 @@ pub fn Files(bench: Bench) -> impl IntoView {
         let paths: Vec<&str> = chosen.iter().map(|c| c.path.as_str()).collect();
         let Some(purpose) = files::purpose(&paths) else {
             let seen = paths.first().copied().unwrap_or("nothing");
-            return Err(match lang() {
+            return Err(match language.get_untracked() {
                 Lang::En => format!("{seen}: neither a recipe, weights, a run's folder nor pictures"),
                 Lang::Zh => format!("{seen}：不是配方、权重、训练文件夹，也不是图片"),
             });
@@ -54,7 +57,14 @@ pub fn Files(bench: Bench) -> impl IntoView {
                 }
             }
             Purpose::Pictures => match engine.ask(Request::Train(Command::Pictures(read))).await? {
-                Reply::Folder(found) => pictures.set(Some(found)),
+                Reply::Folder(found) => {
+                    // The recipe says so too: a saved one, or a link, tells what it was trained on.
+                    let root = first.split('/').next().unwrap_or_default();
+                    let named = edit::set(&name.get_untracked(), &text.get_untracked(), "data.set", "folder")
+                        .and_then(|t| edit::set(&name.get_untracked(), &t, "data.root", root));
+                    text.set(named.map_err(|e| e.to_string())?);
+                    pictures.set(Some(found));
+                }
                 _ => return Err("an answer to another question".into()),
             },
             Purpose::Picture => {
@@ -103,11 +113,11 @@ pub fn Files(bench: Bench) -> impl IntoView {
     let found = move || {
         pictures.get().map(|p| match lang() {
             Lang::En => format!(
-                "{} classes, {} pictures to train on and {} to test; {} other files. Give the recipe `set = \"folder\"` and build it.",
+                "{} classes, {} pictures to train on and {} to test; {} other files. The recipe names them now: build it.",
                 p.classes.len(), p.train, p.test, p.skipped
             ),
             Lang::Zh => format!(
-                "{} 类，{} 张用于训练，{} 张用于测试；另有 {} 个其他文件。请在配方中写 set = \"folder\"，然后构建。",
+                "{} 类，{} 张用于训练，{} 张用于测试；另有 {} 个其他文件。配方已指向它们，可以构建了。",
                 p.classes.len(), p.train, p.test, p.skipped
             ),
         })

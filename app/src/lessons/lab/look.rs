@@ -97,30 +97,29 @@ fn channels(v: &Values) -> Vec<(Vec<usize>, Vec<f32>)> {
 #[component]
 fn Row(layer: Layer, place: RwSignal<Place>) -> impl IntoView {
     let shape: Vec<String> = layer.node.shape.iter().skip(1).map(usize::to_string).collect();
+    let largest = |v: &Values| v.data.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let scales = [largest(&layer.values), largest(&layer.slopes)].map(|m| format!("±{}", number(m.into())));
     let strip = |v: Values, node: u32, class: &'static str, name: String| {
-        let max = v.data.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let max = largest(&v).max(1e-12);
         let flat = v.shape.len() == 2;
         let pictures = channels(&v).into_iter().enumerate().map(move |(k, (shape, data))| {
             let label = format!("{name}, {k}");
             view! {
                 <button class="channel" data-node=node on:click=move |_| place.set(Place { node, lead: k, ..Place::default() })>
-                    <Picture data=Signal::stored(data) shape=Signal::stored(shape) shade=Shade::Signed { max: max.max(1e-12) } label=Signal::stored(label) />
+                    <Picture data=Signal::stored(data) shape=Signal::stored(shape) shade=Shade::Signed { max } label=Signal::stored(label) />
                 </button>
             }
         });
-        view! {
-            <div class=format!("strip {class}") class:flat=flat>
-                {pictures.collect_view()}
-                <span class="quiet num">"±" {number(max.into())}</span>
-            </div>
-        }
+        view! { <div class=format!("strip {class}") class:flat=flat>{pictures.collect_view()}</div> }
     };
     let (name, back) = (layer.node.name.clone(), format!("∂L/∂{}", layer.node.name));
     let values = strip(layer.values, layer.node.id, "forward", name.clone());
     let slopes = strip(layer.slopes, layer.gradient, "backward", back);
+    let [of_values, of_slopes] = scales;
     view! {
         <section data-layer=name.clone()>
-            <h3 class="eyebrow"><code>{name.clone()}</code> " " <span class="quiet">{shape.join("×")}</span></h3>
+            <h3 class="eyebrow"><code>{name.clone()}</code> " " <span class="quiet">{shape.join("×")}</span>
+                <span class="num forward">{of_values}</span> <span class="num backward">"∂ " {of_slopes}</span></h3>
             {values} {slopes}
         </section>
     }

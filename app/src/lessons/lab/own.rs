@@ -113,7 +113,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
                 <button class="primary" id="shot" on:click=take>{t("Take the picture", "拍照")}</button>
                 <button on:click=move |_| stop()>{t("Stop the camera", "关闭摄像头")}</button>
             </Show>
-            <label class="check"><input type="checkbox" id="invert" prop:checked=move || invert.get()
+            <label class="tick"><input type="checkbox" id="invert" prop:checked=move || invert.get()
                 on:change=move |e| invert.set(event_target_checked(&e)) />{t("swap light and dark", "明暗互换")}</label>
         </div>
         <video node_ref=video class="camera" class:hidden=move || !filmed() autoplay playsinline muted aria-label=t("camera", "摄像头")></video>

@@ -2,12 +2,15 @@
 
 use compute::recipe::edit::{self, Field};
 use compute::recipe::keys::Type;
-use compute::recipe::{find_shipped, shipped};
+use compute::recipe::{Recipe, find_shipped, shipped};
 use leptos::prelude::*;
 
 use super::{Bench, words};
 use crate::page::lang::{lang, t};
 use crate::page::route::router;
+
+/// Tables of the form with the paths of their keys.
+type Groups = Vec<(&'static str, Vec<&'static str>)>;
 
 /// Where the address keeps the recipe's name and, if it was edited, its text.
 const NAME: &str = "recipe";
@@ -57,12 +60,12 @@ pub fn Editor(bench: Bench) -> impl IntoView {
         }
         name.set(value);
     };
-    let paths = move || {
-        fields.with(|f| f.as_ref().map(|f| f.iter().map(|f| f.key.path).collect::<Vec<_>>()).unwrap_or_default())
-    };
-    let groups = Memo::new(move |_| {
-        let mut out: Vec<(&'static str, Vec<&'static str>)> = vec![];
-        for path in paths() {
+    let groups = Memo::new(move |old: Option<&Groups>| {
+        let mut out = Groups::new();
+        let paths = fields.with(|f| f.as_ref().ok().map(|f| f.iter().map(|f| f.key.path).collect::<Vec<_>>()));
+        // While the text is broken the form stays as it was.
+        let Some(paths) = paths else { return old.cloned().unwrap_or_default() };
+        for path in paths {
             let table = path.split_once('.').map_or("", |(table, _)| table);
             match out.last_mut().filter(|(t, _)| *t == table) {
                 Some((_, all)) => all.push(path),
@@ -71,7 +74,7 @@ pub fn Editor(bench: Bench) -> impl IntoView {
         }
         out
     });
-    let error = move || fields.with(|f| f.as_ref().err().cloned());
+    let error = Memo::new(move |_| Recipe::parse(&name.get(), &text.get(), &[]).err().map(|e| e.to_string()));
     view! {
         <div class="row">
             <label class="row"><span class="quiet">{t("recipe", "配方")}</span>
@@ -80,7 +83,7 @@ pub fn Editor(bench: Bench) -> impl IntoView {
                     <option value=OWN>{t("your own", "自己的")}</option>
                 </select>
             </label>
-            <button class="primary" id="build" disabled=move || run.opening.get() || error().is_some() on:click=build>{t("Build", "构建")}</button>
+            <button class="primary" id="build" disabled=move || run.opening.get() || error.with(Option::is_some) on:click=build>{t("Build", "构建")}</button>
         </div>
         <div class="recipe">
             <textarea class="code" id="recipe-text" rows="22" spellcheck="false" aria-label=t("the recipe's text", "配方文本")
@@ -94,7 +97,7 @@ pub fn Editor(bench: Bench) -> impl IntoView {
                 </For>
             </form>
         </div>
-        {move || error().or(trouble.get()).map(|e| view! { <p role="alert" id="recipe-error">{e}</p> })}
+        {move || error.get().or(trouble.get()).map(|e| view! { <p role="alert" id="recipe-error">{e}</p> })}
         <figcaption>{t("Text and form are one recipe: a change in either appears in the other. Grey values are defaults.",
             "文本与表单是同一份配方：改动任何一边，另一边随之变化。灰色的值是默认值。")}</figcaption>
     }
@@ -108,7 +111,6 @@ fn Entry(
     set: Callback<(&'static str, String)>,
 ) -> impl IntoView {
     let find = move || fields.with(|f| f.as_ref().ok().and_then(|f| f.iter().find(|f| f.key.path == path).cloned()));
-    // While the text is broken the form stays as it was.
     let last = Memo::new(move |old: Option<&Option<Field>>| find().or_else(|| old.cloned().flatten()));
     let value = move || last.with(|f| f.as_ref().map(|f| f.value.clone()).unwrap_or_default());
     let given = move || last.with(|f| f.as_ref().is_some_and(|f| f.given));
@@ -143,7 +145,7 @@ fn Entry(
     view! {
         <label class="entry" class:default=move || !given() class:wide=matches!(key.ty, Type::Layers)>
             <code>{name}</code> {input}
-            <small>{move || words::meaning(path, lang()).unwrap_or(key.meaning)}</small>
+            <small>{move || words::meaning(path, lang()).map_or_else(|| key.meaning.replace('`', ""), str::to_string)}</small>
         </label>
     }
     .into_any()

@@ -34,10 +34,12 @@ pub fn Safety(run: Run) -> impl IntoView {
             look();
         });
     });
-    // A pause writes a checkpoint.
-    let running = Memo::new(move |_| run.report.with(|r| r.as_ref().is_some_and(|r| r.running)));
+    // A pause, and every single step, writes a checkpoint.
+    let paused = Memo::new(move |_| {
+        run.report.with(|r| r.as_ref().map(|r| (r.id, r.running, if r.running { 0 } else { r.step })))
+    });
     Effect::new(move |_| {
-        if !running.get() && keep.get_untracked() {
+        if paused.get().is_some_and(|(_, running, _)| !running) && keep.get_untracked() {
             look();
         }
     });
@@ -61,9 +63,9 @@ pub fn Safety(run: Run) -> impl IntoView {
     };
     view! {
         <div class="row safety">
-            <label class="check"><input type="checkbox" id="pause-hidden" prop:checked=move || run.pause_hidden.get() on:change=hide />
+            <label class="tick"><input type="checkbox" id="pause-hidden" prop:checked=move || run.pause_hidden.get() on:change=hide />
                 {t("pause while the page is hidden", "页面隐藏时暂停")}</label>
-            <label class="check"><input type="checkbox" id="keep" prop:checked=move || keep.get() on:change=move |e| keep.set(event_target_checked(&e)) />
+            <label class="tick"><input type="checkbox" id="keep" prop:checked=move || keep.get() on:change=move |e| keep.set(event_target_checked(&e)) />
                 {t("also keep checkpoints in this browser", "检查点也保存在此浏览器中")}</label>
             <span class="quiet">{age}</span>
         </div>

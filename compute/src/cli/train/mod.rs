@@ -26,9 +26,6 @@ use crate::recipe::Recipe;
 use crate::train::folder::{MODEL_CARD, ModelCard};
 use crate::train::{Part, Trainer};
 
-/// Scalars go to TensorBoard every so many steps.
-const SCALARS_EVERY: usize = 20;
-
 /// See the module's introduction.
 pub fn train(args: &TrainArgs) -> Result<(), CliError> {
     let interrupted = system::interrupted();

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{Run, SCALARS_EVERY};
+use super::Run;
 use crate::cli::device::block_on;
 use crate::cli::{CliError, system};
 use crate::events;
 use crate::metrics::{Evaluation, Summary, Times};
 use crate::train::TrainError;
-use crate::train::log::{Epoch, Line};
+use crate::train::log::{Epoch, Line, is_logged};
 
 impl Run {
     /// Reads the metrics of the steps since the last time into sums and logs.
@@ -25,7 +25,7 @@ impl Run {
         let mut records = vec![];
         for m in &metrics {
             self.cursor.count(m.loss, m.correct, m.images);
-            if m.step.is_multiple_of(SCALARS_EVERY) {
+            if is_logged(m.step) {
                 let line = Line::of(m, self.trainer.learning_rate(m.step));
                 records.extend(line.events(wall));
                 self.dir.append_metrics(&text(&line)?)?;
