@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod choices;
+pub mod classes;
 pub mod columns;
 pub mod contour;
 pub mod curve;
