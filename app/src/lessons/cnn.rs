@@ -9,6 +9,7 @@ use crate::engine::client::engine;
 use crate::engine::training::{Command, Frozen, Said};
 use crate::engine::{Reply, Request, Values};
 use crate::page::lang::{Lang, lang, t};
+use crate::page::route;
 use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
@@ -33,7 +34,7 @@ pub enum Cell {
 pub fn open() -> Stage {
     let run = Run::new();
     run.open("quick", QUICK, vec![], false);
-    let cell = RwSignal::new(Cell::Wrong);
+    let cell = cell_of_address();
     let chosen = RwSignal::new(None::<Said>);
     let pixels = RwSignal::new(Vec::<Values>::new());
     let live = Live::empty();
@@ -47,6 +48,20 @@ pub fn open() -> Stage {
         })
     };
     Stage { widget: Box::new(widget), scenes: vec![live] }
+}
+
+/// The cell of the confusion matrix in the address: `cell=6,0`.
+fn cell_of_address() -> RwSignal<Cell> {
+    let pair = route::numbers("cell", vec![-1.0, -1.0]);
+    let [r, c] = [0, 1].map(|k| pair.with_untracked(|p| p[k]));
+    let cell = RwSignal::new(if r >= 0.0 && c >= 0.0 { Cell::Pair(r as usize, c as usize) } else { Cell::Wrong });
+    Effect::new(move |_| {
+        pair.set(match cell.get() {
+            Cell::Wrong => vec![-1.0, -1.0],
+            Cell::Pair(r, c) => vec![r as f32, c as f32],
+        });
+    });
+    cell
 }
 
 /// The first layer's filters at a recorded moment.
@@ -93,8 +108,8 @@ pub fn Filters(run: Run) -> impl IntoView {
                 aria-valuetext=moment_text />
             <output>{moment_text}</output>
         </label>
-        <figcaption>{t("Blue adds, orange subtracts; paper is zero. The slider goes back through the recorded moments.",
-            "蓝色为正，橙色为负，底色为零。滑块可回到任一记录时刻。")}</figcaption>
+        <figcaption>{t("Blue adds, orange subtracts; white is zero. The slider goes back through the recorded moments.",
+            "蓝色为正，橙色为负，白色为零。滑块可回到任何一个记录的时刻。")}</figcaption>
     }
 }
 

@@ -29,15 +29,15 @@ fn exact(v: f64, digits: usize) -> Option<String> {
     (0..=digits).map(|d| format!("{v:.d$}")).find(|t| t.parse().is_ok_and(|w: f64| (w - v).abs() <= 2e-7 * v.abs()))
 }
 
-/// How many places the numbers of a column share: enough for four digits of the largest, no more than
-/// the numbers have. `None` where they are too small or too large for that.
+/// How many places the numbers of a column share: enough for four or five digits of the largest, no
+/// more than the numbers have. `None` where they are too small or too large for that.
 pub fn places(column: &[f32]) -> Option<usize> {
     let finite = || column.iter().map(|v| f64::from(*v)).filter(|v| v.is_finite());
     let most = finite().fold(0.0f64, |m, v| m.max(v.abs()));
     if !(1e-3..9999.5).contains(&most) {
         return None;
     }
-    let digits = (3 - most.log10().floor() as i32).clamp(0, 5) as usize;
+    let digits = (if most < 1.0 { 3 } else { 4 } - most.log10().floor() as i32).clamp(0, 5) as usize;
     let needed = |v: f64| exact(v, digits).map_or(digits, |t| t.split_once('.').map_or(0, |(_, rest)| rest.len()));
     finite().map(needed).max()
 }
