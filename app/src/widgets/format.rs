@@ -42,12 +42,11 @@ pub fn places(column: &[f32]) -> Option<usize> {
     finite().map(needed).max()
 }
 
-/// A number among others with the same `places`; one that would vanish keeps its own digits.
+/// A number among others with the same `places`; 0, and one that would vanish,
+/// keep their own digits.
 pub fn aligned(v: f64, places: Option<usize>) -> String {
     match places {
-        Some(d) if v.is_finite() && (v == 0.0 || v.abs() >= 0.5 * 0.1f64.powi(d as i32)) => {
-            format!("{v:.d$}").replace('-', "−")
-        }
+        Some(d) if v.is_finite() && (v.abs() >= 0.5 * 0.1f64.powi(d as i32)) => format!("{v:.d$}").replace('-', "−"),
         _ => number(v),
     }
 }
@@ -94,7 +93,7 @@ mod tests {
     fn a_column_shares_its_places() {
         let column = [0.2293, -0.152_49, -0.007_594, 0.0];
         let texts: Vec<String> = column.iter().map(|v| aligned(f64::from(*v), places(&column))).collect();
-        assert_eq!(texts, ["0.2293", "−0.1525", "−0.0076", "0.0000"]);
+        assert_eq!(texts, ["0.2293", "−0.1525", "−0.0076", "0"]);
         assert_eq!(places(&[1.0, -2.0, 0.0]), Some(0));
         assert_eq!(places(&[1.0, 0.5]), Some(1));
         assert_eq!(places(&[4.1e-8, 1.0e-9]), None);

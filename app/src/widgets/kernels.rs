@@ -63,18 +63,42 @@ struct Group {
 
 /// Each text once, in the order of its first run.
 fn once(list: Vec<KernelInfo>) -> Vec<Group> {
-    let mut groups: Vec<Group> = vec![];
+    let mut groups: Vec<(String, Group)> = vec![];
     for (first, info) in list.into_iter().enumerate() {
-        let same = |g: &&mut Group| {
-            (&g.info.naive, &g.info.fast, &g.info.shape) == (&info.naive, &info.fast, &info.shape)
-                && g.info.inlined == info.inlined
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.labels.push(info.label),
-            None => groups.push(Group { first, labels: vec![info.label.clone()], info }),
+        let all = info.naive.iter().chain(&info.fast);
+        let key = all.fold(format!("{:?} {:?}", info.shape, info.inlined), |key, s| key + &nameless(&s.code));
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, group)) => group.labels.push(info.label),
+            None => groups.push((key, Group { first, labels: vec![info.label.clone()], info })),
         }
     }
-    groups
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// A text with the names of its buffers and helpers, which number the nodes of a graph, counted from
+/// their first use: two kernels that differ in nothing else are one.
+fn nameless(code: &str) -> String {
+    let mut seen: Vec<&str> = vec![];
+    let mut out = String::with_capacity(code.len());
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = code;
+    while let Some(start) = rest.find(inside) {
+        let (before, from) = rest.split_at(start);
+        let (word, after) = from.split_at(from.find(|c| !inside(c)).unwrap_or(from.len()));
+        out += before;
+        let digits = ["b", "n", "f_"].iter().find_map(|p| word.strip_prefix(p));
+        if digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit())) {
+            let k = seen.iter().position(|s| *s == word).unwrap_or_else(|| {
+                seen.push(word);
+                seen.len() - 1
+            });
+            out += &format!("${k}");
+        } else {
+            out += word;
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// Whether the `<details>` that an event comes from is open.
@@ -228,5 +252,18 @@ fn Outcome(timing: Timing, before: Option<f64>) -> impl IntoView {
                 }).collect_view()}
             </ul>
         })}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_in_numbered_names_alone_are_one() {
+        let text = |b: &str, n: &str| format!("var {b}: f32; fn {n}() {{ return {b} + f_1 * n; }}");
+        assert_eq!(nameless(&text("b3", "n77")), nameless(&text("b15", "n8")));
+        assert_ne!(nameless("b1 - b2 + b1"), nameless("b1 - b2 + b2"));
+        assert_ne!(nameless("f32(b1)"), nameless("i32(b1)"));
     }
 }

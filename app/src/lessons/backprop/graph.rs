@@ -159,11 +159,7 @@ pub fn Graph(walk: Walk) -> impl IntoView {
         walk.playing.set(false);
         walk.go(by);
     };
-    let label = |k: usize| {
-        Signal::derive(move || {
-            t(["x, first input", "x, second input"][k], ["x 的第一个输入", "x 的第二个输入"][k])().to_string()
-        })
-    };
+    let label = |k: usize| Signal::derive(move || format!("x[0, {k}]"));
     view! {
         <div class="stay">
         <div class="row controls">
