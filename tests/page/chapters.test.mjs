@@ -343,6 +343,8 @@ test("convolution: the window, its row in the patch matrix and the output are th
   await until(same, Boolean, "with the painted kernel");
   await paint.getByRole("group", { name: "stride S" }).getByRole("button", { name: "2" }).press("Enter");
   await until(() => page.locator("#size").textContent(), (t) => t.endsWith("= 14"), "stride 2 halves the size");
+  // The window stood beyond the smaller output; from its corner back into the picture.
+  await press(page, page.locator("[data-widget=paint] .pick svg").first(), [...times(6, "ArrowUp"), ...times(6, "ArrowLeft")]);
   await until(same, Boolean, "with stride 2");
   await close();
 });
@@ -359,6 +361,7 @@ test("convolution: the gradient of the kernel is what a small change does, and a
   const second = await until(loss, (v) => v < first, "one step against the gradient");
   await page.locator("#descend-many").press("Enter");
   await until(loss, (v) => v < 0.5 * second, "twenty more");
+  await page.locator("#descend-many:not([disabled])").waitFor();
   // The output equals the target when the kernel does: nothing is left to correct.
   await page.locator("[data-widget=paint]").getByRole("button", { name: "sharpen" }).click();
   await until(loss, (v) => v === 0, "no loss");

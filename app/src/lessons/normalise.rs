@@ -11,7 +11,7 @@ use crate::scenes::normalise::{GRID, LEVELS, N, STEPS};
 use crate::widgets::choices::Choices;
 use crate::widgets::contour::contour;
 use crate::widgets::curve::{Scale, Series};
-use crate::widgets::format::number;
+use crate::widgets::format::{number, places};
 use crate::widgets::live::{Live, feed};
 use crate::widgets::plot::{Dot, Handle, Plot};
 use crate::widgets::readout::{Readout, element};
@@ -279,7 +279,10 @@ fn Statistics(flats: Flats) -> impl IntoView {
     let live = flats.live;
     let none = Signal::derive(String::new);
     let cell = move |name: &'static str, n: usize, j: usize| {
-        view! { <td><Readout live name index=vec![n, j] label=none /></td> }
+        // Scaled values are compared with each other; data and statistics stand as they are.
+        let own = matches!(name, "min-max" | "z");
+        let shared = Memo::new(move |_| own.then(|| places(&live.get(name))).flatten());
+        view! { <td><Readout live name index=vec![n, j] label=none shared /></td> }
     };
     let pair = move |name: &'static str, n: usize| view! { {cell(name, n, 0)} {cell(name, n, 1)} };
     let rows = (0..N).map(|n| {
