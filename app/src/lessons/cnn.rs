@@ -226,7 +226,7 @@ pub fn Gallery(
             .with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).map(|c| class_name(c))).unwrap_or_default())
     };
     let title = move || match cell.get() {
-        Cell::Wrong => t("Wrong, the most confident first", "答错的图像，最自信者在前")().to_string(),
+        Cell::Wrong => t("Wrong, the most confident first", "答错的图像，越有把握的越靠前")().to_string(),
         Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),
     };
     view! {
@@ -270,7 +270,6 @@ pub fn Gallery(
 #[component]
 fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
     let classes = run.report.with_untracked(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
-    let heads = classes.iter().map(|c| class_name(c)).collect::<Vec<_>>();
     let caption = Signal::derive(move || t("logits", "logit")().to_string());
     let map = move |of: fn(&Said) -> u32| {
         let class = Memo::new(move |_| chosen.get().map_or(0, |s| of(&s)) as usize);
@@ -289,7 +288,10 @@ fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
     let name = move |k: usize| names.with_value(|n| n.get(k).map(|c| class_name(c)).unwrap_or_default());
     view! {
         <div class="why">
-            <Matrix live name="logits" caption columns=heads side=Side::Forward scale=10.0 />
+            {move || {
+                let columns = names.with_value(|n| n.iter().map(|c| class_name(c)).collect::<Vec<_>>());
+                view! { <Matrix live name="logits" caption columns side=Side::Forward scale=10.0 /> }
+            }}
             <div class="maps">
                 {maps.into_iter().map(|(class, data, shape, shade)| {
                     let label = Signal::derive(move || match lang() {
