@@ -191,6 +191,26 @@ test("the address restores what each chapter shows", async () => {
   }
 });
 
+test("formulas are set in a font of the page's own whose brackets stretch, offline as well", async () => {
+  const { page, close } = await visit("/#/softmax");
+  const loaded = () => page.evaluate(() => [...document.fonts].some((f) => f.family.includes("Chainrule Math") && f.status === "loaded"));
+  await until(loaded, Boolean, "the font");
+  const heights = await page.locator("math[display=block] mo").evaluateAll((all) =>
+    all.filter((e) => e.textContent === "(").map((e) => e.getBoundingClientRect().height));
+  assert.ok(Math.max(...heights) > 2 * Math.min(...heights), `brackets from ${Math.min(...heights)} to ${Math.max(...heights)}`);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  const kept = () => page.evaluate(async () => {
+    const names = await caches.keys();
+    const all = await Promise.all(names.map(async (n) => (await (await caches.open(n)).keys()).map((r) => r.url)));
+    return all.flat().some((url) => url.endsWith(".woff2"));
+  });
+  await until(kept, Boolean, "the font in the cache");
+  await page.context().setOffline(true);
+  await page.reload();
+  await until(loaded, Boolean, "the font without a network");
+  await close();
+});
+
 test("who asks for less motion gets none", async () => {
   for (const [reducedMotion, moves] of [["reduce", false], ["no-preference", true]]) {
     const { page, close } = await visit("/#/softmax", { reducedMotion });
