@@ -2,7 +2,7 @@
 // and come from the cache; everything else comes from the network when there is one. The cache is
 // named after the hashed module that index.html asks for, so that a new version starts a new cache
 // and removes the old.
-const HASHED = /-[0-9a-f]{12,}(_bg)?\.(js|wasm|css|json)$/;
+const HASHED = /-[0-9a-f]{12,}(_bg)?\.(js|wasm|css|json|woff2)$/;
 
 async function version() {
   const page = await fetch("./", { cache: "no-cache" });

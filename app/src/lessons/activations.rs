@@ -100,6 +100,7 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
     let put = move |x: f64| set.x.set(((x * 20.0).round() / 20.0).clamp(-reach, reach));
     let (x, z, a) = (set.x, element(live, "z".into(), vec![]), element(live, "a".into(), vec![]));
     let slope = element(live, "∂a/∂x".into(), vec![]);
+    let own = element(live, "f′(z)".into(), vec![]);
     let at = move |y: f64| y.is_finite().then(|| (x.get(), y));
     let text = move || format!("x = {}, a = {}, ∂a/∂x = {}", number(x.get()), number(a.get()), number(slope.get()));
     let handle = Handle {
@@ -160,7 +161,13 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
         </div>
         <p class="note" aria-live="polite">{move || {
             let flat = slope.get() == 0.0 && set.w.get() != 0.0 && z.get().is_finite();
-            if flat { t("The slope is exactly 0 here: no gradient passes.", "此处斜率恰好为 0：梯度无法通过。")() } else { "" }
+            if flat {
+                t("The slope is exactly 0 here: no gradient passes.", "此处斜率恰好为 0：梯度无法通过。")()
+            } else if own.get().abs() < 0.01 {
+                t("Almost flat: less than a hundredth of the gradient passes.", "曲线几乎是平的：能通过的梯度不到百分之一。")()
+            } else {
+                ""
+            }
         }}</p>
         <figcaption>{t("Drag the point, or focus it and use the arrow keys. Click a number to see where it comes from.",
             "拖动这个点，或选中后按方向键。点击任一数字，查看它的由来。")}</figcaption>

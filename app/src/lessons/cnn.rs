@@ -7,7 +7,9 @@ use leptos::task::spawn_local;
 use super::Stage;
 use crate::engine::Values;
 use crate::engine::training::{Command, Frozen, Said};
-use crate::page::lang::t;
+use crate::page::lang::{Lang, lang, t};
+use crate::page::route;
+use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
 use crate::widgets::matrix::{Matrix, Side};
@@ -31,7 +33,7 @@ pub enum Cell {
 pub fn open() -> Stage {
     let run = Run::new();
     run.open("quick", QUICK, vec![], false);
-    let cell = RwSignal::new(Cell::Wrong);
+    let cell = cell_of_address();
     let chosen = RwSignal::new(None::<Said>);
     let pixels = RwSignal::new(Vec::<Values>::new());
     let live = Live::empty();
@@ -45,6 +47,20 @@ pub fn open() -> Stage {
         })
     };
     Stage { widget: Box::new(widget), scenes: vec![live] }
+}
+
+/// The cell of the confusion matrix in the address: `cell=6,0`.
+fn cell_of_address() -> RwSignal<Cell> {
+    let pair = route::numbers("cell", vec![-1.0, -1.0]);
+    let [r, c] = [0, 1].map(|k| pair.with_untracked(|p| p[k]));
+    let cell = RwSignal::new(if r >= 0.0 && c >= 0.0 { Cell::Pair(r as usize, c as usize) } else { Cell::Wrong });
+    Effect::new(move |_| {
+        pair.set(match cell.get() {
+            Cell::Wrong => vec![-1.0, -1.0],
+            Cell::Pair(r, c) => vec![r as f32, c as f32],
+        });
+    });
+    cell
 }
 
 /// The first layer's filters at a recorded moment.
@@ -61,6 +77,10 @@ pub fn Filters(run: Run) -> impl IntoView {
     let scale = Memo::new(move |_| {
         run.moments.with(|all| all.last().map_or(1.0, |m| m.filters.data.iter().fold(1e-3f32, |s, v| s.max(v.abs()))))
     });
+    let moment_text = move || match lang() {
+        Lang::En => format!("step {}", step()),
+        Lang::Zh => format!("第 {} 步", step()),
+    };
     let scrub = move |e| {
         if let Ok(k) = event_target_value(&e).parse::<usize>() {
             at.set((k + 1 < count()).then_some(k));
@@ -75,7 +95,7 @@ pub fn Filters(run: Run) -> impl IntoView {
                 }));
                 let shape = Signal::derive(move || filters.with(|f| f.shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default()));
                 let shade = Signal::derive(move || Shade::Signed { max: scale.get() });
-                let label = Signal::derive(move || format!("{} {}", t("filter", "滤波器")(), k + 1));
+                let label = Signal::derive(move || format!("{} {}", t("kernel", "卷积核")(), k + 1));
                 view! { <Picture data shape shade label /> }
             }).collect_view()}
         </div>
@@ -84,11 +104,26 @@ pub fn Filters(run: Run) -> impl IntoView {
             <input type="range" min="0" max=move || count().saturating_sub(1) step="1" id="moment"
                 prop:value=move || at.get().unwrap_or_else(|| count().saturating_sub(1))
                 on:input=scrub
-                aria-valuetext=move || format!("{} {}", t("step", "第")(), step()) />
-            <output>{move || format!("{} {}", t("step", "步")(), step())}</output>
+                aria-valuetext=moment_text />
+            <output>{moment_text}</output>
         </label>
-        <figcaption>{t("Blue adds, orange subtracts; paper is zero. The slider goes back through the recorded moments.",
-            "蓝色为正，橙色为负，底色为零。滑块可回到任一记录时刻。")}</figcaption>
+        <figcaption>{t("Blue adds, orange subtracts; white is zero. The slider goes back through the recorded moments.",
+            "蓝色为正，橙色为负，白色为零。滑块可回到任何一个记录的时刻。")}</figcaption>
+    }
+}
+
+/// In the place of what only a trained network has: the way to one.
+#[component]
+fn Begin(run: Run) -> impl IntoView {
+    let ready = move || run.report.with(Option::is_some) && !run.opening.get();
+    let running = move || run.report.with(|r| r.as_ref().is_some_and(|r| r.running));
+    view! {
+        <p class="row">
+            <span class="quiet">{t("Nothing is known of the held-out images before the first steps of training.", "先训练几步，才知道网络怎样看留出的图像。")}</span>
+            <button disabled=move || !ready() || running() on:click=move |_| run.tell(Command::Start)>
+                {move || if running() { t("Training…", "正在训练……")() } else { t("Train", "训练")() }}
+            </button>
+        </p>
     }
 }
 
@@ -97,13 +132,13 @@ pub fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
     view! {
         <Show
             when=move || run.scores.with(Option::is_some)
-            fallback=|| view! { <p class="quiet">{t("Train a few steps first.", "请先训练几步。")}</p> }
+            fallback=move || view! { <Begin run /> }
         >
             <div class="scroll">
                 <table class="confusion">
                     <caption class="quiet">{t("rows: what it is; columns: what the network says", "行：真实类别；列：网络的回答")}</caption>
                     {move || {
-                        let classes = run.report.with(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
+                        let classes = run.report.with(|r| r.as_ref().map(|r| r.classes.iter().map(|c| class_name(c)).collect::<Vec<_>>()).unwrap_or_default());
                         let matrix = run.scores.with(|s| s.as_ref().map(|s| s.confusion.clone()).unwrap_or_default());
                         let names = classes.clone();
                         view! {
@@ -130,11 +165,13 @@ pub fn Confusion(run: Run, cell: RwSignal<Cell>) -> impl IntoView {
                 </table>
             </div>
             <p class="quiet">
-                {move || run.scores.with(|s| s.as_ref().map(|s| format!(
-                    "{} {}, {} {}, {} {:.1} %, macro F1 {:.3}",
-                    s.said.len(), t("held-out images", "张留出图像")(), t("step", "第几步：")(), s.step,
-                    t("accuracy", "准确率")(), 100.0 * s.accuracy, s.macro_f1
-                )))}
+                {move || run.scores.with(|s| s.as_ref().map(|s| {
+                    let (n, step, right, f1) = (s.said.len(), s.step, 100.0 * s.accuracy, s.macro_f1);
+                    match lang() {
+                        Lang::En => format!("{n} held-out images at step {step}: accuracy {right:.1}%, macro F1 {f1:.3}"),
+                        Lang::Zh => format!("第 {step} 步，{n} 张留出图像：准确率 {right:.1}%，宏平均 F1 {f1:.3}"),
+                    }
+                }))}
             </p>
         </Show>
     }
@@ -177,10 +214,11 @@ pub fn Gallery(
         });
     };
     let class = move |k: u32| {
-        run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).cloned()).unwrap_or_default())
+        run.report
+            .with(|r| r.as_ref().and_then(|r| r.classes.get(k as usize).map(|c| class_name(c))).unwrap_or_default())
     };
     let title = move || match cell.get() {
-        Cell::Wrong => t("Wrong, the most confident first", "答错的图像，最自信者在前")().to_string(),
+        Cell::Wrong => t("Wrong, the most confident first", "答错的图像，越有把握的越靠前")().to_string(),
         Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),
     };
     view! {
@@ -190,20 +228,27 @@ pub fn Gallery(
             </Show>
         </p>
         <Show when=move || shown.with(Vec::is_empty)>
-            <p class="quiet">{t("None yet.", "暂无。")}</p>
+            {move || if run.scores.with(Option::is_some) {
+                view! { <p class="quiet">{t("None.", "没有。")}</p> }.into_any()
+            } else {
+                view! { <Begin run /> }.into_any()
+            }}
         </Show>
         <ul class="gallery">
             {move || shown.get().into_iter().map(|s| {
                 let key = s.image.to_string();
                 let find = move || pixels.with(|all| all.iter().find(|v| v.name == key).cloned().unwrap_or_default());
                 let (data, shape) = (find.clone(), find);
-                let label = Signal::derive(move || format!("{}, {}", class(s.truth), class(s.predicted)));
+                let label = Signal::derive(move || match lang() {
+                    Lang::En => format!("{}, taken for {}", class(s.truth), class(s.predicted)),
+                    Lang::Zh => format!("{}，被认作{}", class(s.truth), class(s.predicted)),
+                });
                 view! {
                     <li>
                         <button aria-pressed=move || (chosen.get().map(|c| c.image) == Some(s.image)).to_string() on:click=move |_| look(s)>
                             <Picture data=Signal::derive(move || data().data) shape=Signal::derive(move || shape().shape) shade=Shade::Pixels label />
-                            {move || class(s.predicted)} " " {format!("{:.0} %", 100.0 * s.confidence)}
-                            <br/> <span class="quiet">{move || class(s.truth)}</span>
+                            {move || class(s.predicted)} " " {format!("{:.0}%", 100.0 * s.confidence)}
+                            <br/> <span class="quiet">{t("is: ", "实为：")} {move || class(s.truth)}</span>
                         </button>
                     </li>
                 }
@@ -217,7 +262,7 @@ pub fn Gallery(
 #[component]
 fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
     let classes = run.report.with_untracked(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
-    let caption = Signal::derive(move || t("logits", "logit（未归一化分数）")().to_string());
+    let caption = Signal::derive(move || t("logits", "logit")().to_string());
     let map = move |of: fn(&Said) -> u32| {
         let class = Memo::new(move |_| chosen.get().map_or(0, |s| of(&s)) as usize);
         let part = move || live.outputs.with(|o| o.get("share").cloned().unwrap_or_default());
@@ -231,14 +276,20 @@ fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
         (class, data, shape, shade)
     };
     let maps = [map(|s| s.predicted), map(|s| s.truth)];
-    let names = StoredValue::new(classes.clone());
-    let name = move |k: usize| names.with_value(|n| n.get(k).cloned().unwrap_or_default());
+    let names = StoredValue::new(classes);
+    let name = move |k: usize| names.with_value(|n| n.get(k).map(|c| class_name(c)).unwrap_or_default());
     view! {
         <div class="why">
-            <Matrix live name="logits" caption columns=classes side=Side::Forward scale=10.0 />
+            {move || {
+                let columns = names.with_value(|n| n.iter().map(|c| class_name(c)).collect::<Vec<_>>());
+                view! { <Matrix live name="logits" caption columns side=Side::Forward scale=10.0 /> }
+            }}
             <div class="maps">
                 {maps.into_iter().map(|(class, data, shape, shade)| {
-                    let label = Signal::derive(move || format!("{} {}", t("what speaks for", "支持的位置：")(), name(class.get())));
+                    let label = Signal::derive(move || match lang() {
+                        Lang::En => format!("what speaks for {}", name(class.get())),
+                        Lang::Zh => format!("哪些位置支持“{}”", name(class.get())),
+                    });
                     view! {
                         <div>
                             <p class="eyebrow">{move || label.get()}</p>

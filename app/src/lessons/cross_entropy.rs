@@ -112,7 +112,7 @@ fn Gradient(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "未归一化分数 a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live name="p" label=words("probabilities p", "概率 p") names=labels("p") range=[0.0, 1.0] lit=classes.truth />
             <Columns live name="∂L/∂a" label=words("gradient p − y", "梯度 p − y") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>
@@ -122,7 +122,7 @@ fn Gradient(classes: Classes) -> impl IntoView {
             <Readout live name="sum" node="sum of the gradient" label=words("sum of the gradient", "梯度之和") side=Side::Backward />
         </div>
         <figcaption>{t("The framed class is the true one. Click an orange bar to see its two parts.",
-            "带框的是真实类别。点击橙色的柱子，查看它的两个部分。")}</figcaption>
+            "带框的是真实类别。点击橙色的条形，查看它的两个部分。")}</figcaption>
     }
 }
 
@@ -132,7 +132,7 @@ fn Squared(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "未归一化分数 a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live=classes.entropy name="∂L/∂a" label=words("gradient of cross-entropy", "交叉熵的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
             <Columns live=classes.squared name="∂E/∂a" label=words("gradient of squared error", "平方误差的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>
@@ -142,6 +142,6 @@ fn Squared(classes: Classes) -> impl IntoView {
             <Readout live=classes.squared name="loss" label=words("squared error E", "平方误差 E") />
         </div>
         <figcaption>{t("The same logits as above. Both gradients have one scale.",
-            "与上面是同一组分数。两个梯度用同一刻度。")}</figcaption>
+            "与上面是同一组 logit。两个梯度用同一刻度。")}</figcaption>
     }
 }

@@ -11,7 +11,7 @@ use crate::scenes::normalise::{GRID, LEVELS, N, STEPS};
 use crate::widgets::choices::Choices;
 use crate::widgets::contour::contour;
 use crate::widgets::curve::{Scale, Series};
-use crate::widgets::format::number;
+use crate::widgets::format::{number, places};
 use crate::widgets::live::{Live, feed};
 use crate::widgets::plot::{Dot, Handle, Plot};
 use crate::widgets::readout::{Readout, element};
@@ -28,7 +28,7 @@ const PLANE: [f64; 4] = [20.0, 800.0, 0.8, 50.0];
 const RATES: [f64; 2] = [-6.0, 1.0];
 
 /// The scalings as the scene numbers them.
-const WAYS: [(&str, &str); 3] = [("none", "不处理"), ("min-max", "min-max"), ("z-score", "z-score")];
+const WAYS: [(&str, &str); 3] = [("none", "不处理"), ("min-max", "最小-最大"), ("z-score", "z-score")];
 
 #[derive(Clone, Copy)]
 struct Flats {
@@ -80,7 +80,7 @@ fn Contours(flats: Flats) -> impl IntoView {
             <table class="numbers">
                 <thead><tr>
                     <td></td>
-                    {["λmin", "λmax", "κ = λmax/λmin", "2/λmax"].map(|h| view! { <th scope="col">{h}</th> }).collect_view()}
+                    {["λmin", "λmax", "κ", "2/λmax"].map(|h| view! { <th scope="col">{h}</th> }).collect_view()}
                 </tr></thead>
                 <tbody>
                     {WAYS.into_iter().enumerate().map(|(k, (en, zh))| view! {
@@ -95,8 +95,8 @@ fn Contours(flats: Flats) -> impl IntoView {
             </table>
         </div>
         <Strips flats />
-        <figcaption>{t("Drag the ringed flat, or focus it and use the arrow keys (with Shift ten times as far). Both axes of the plane are logarithmic, to leave room for an outlier. The path in orange takes 40 steps from w = 0.",
-            "拖动带圈的那一套，或选中后按方向键（按住 Shift 为十倍）。左图两轴都是对数刻度，好给离群点留出地方。橙色路径从 w = 0 出发，走 40 步。")}</figcaption>
+        <figcaption>{t("Drag the ringed flat, or focus it and use the arrow keys (with Shift ten times as far). Both axes of the plane are logarithmic, to leave room for an outlier. The path in orange takes 40 steps from w\u{a0}=\u{a0}0. κ is λmax/λmin.",
+            "拖动带圈的那一套，或选中后按方向键（按住 Shift 为十倍）。左图两轴都是对数刻度，好给离群点留出地方。橙色路径从 w\u{a0}=\u{a0}0 出发，走 40 步。κ 是 λmax/λmin。")}</figcaption>
     }
 }
 
@@ -116,7 +116,7 @@ fn Plane(flats: Flats) -> impl IntoView {
         put((area + right * (area / 50.0).round().max(1.0), distance + up * (distance / 50.0).max(0.1)));
     };
     let handle = Handle {
-        name: words("the eighth flat", "第八套住房"),
+        name: words("the eighth flat", "第八套公寓"),
         at: Signal::derive(move || Some(at())),
         text: Signal::derive(move || format!("{} m², {} km", number(at().0), number(at().1))),
         put: Callback::new(put),
@@ -126,7 +126,7 @@ fn Plane(flats: Flats) -> impl IntoView {
     view! {
         <div>
             <Plot
-                label=words("the flats: area and distance", "各套住房：面积与距离")
+                label=words("the flats: area and distance", "各套公寓：面积与距离")
                 label_x=words("area x₁, m²", "面积 x₁，m²") label_y=words("distance x₂, km", "距离 x₂，km")
                 bounds=Signal::derive(|| PLANE) scales=[Scale::Log; 2] size=(340.0, 340.0)
                 series=Signal::derive(Vec::new) dots=Signal::derive(move || dots.clone()) handle
@@ -279,7 +279,10 @@ fn Statistics(flats: Flats) -> impl IntoView {
     let live = flats.live;
     let none = Signal::derive(String::new);
     let cell = move |name: &'static str, n: usize, j: usize| {
-        view! { <td><Readout live name index=vec![n, j] label=none /></td> }
+        // Scaled values are compared with each other; data and statistics stand as they are.
+        let own = matches!(name, "min-max" | "z");
+        let shared = Memo::new(move |_| own.then(|| places(&live.get(name))).flatten());
+        view! { <td><Readout live name index=vec![n, j] label=none shared /></td> }
     };
     let pair = move |name: &'static str, n: usize| view! { {cell(name, n, 0)} {cell(name, n, 1)} };
     let rows = (0..N).map(|n| {
@@ -306,7 +309,7 @@ fn Statistics(flats: Flats) -> impl IntoView {
         <div class="scroll" tabindex="0">
             <table class="numbers">
                 <thead>
-                    <tr><td></td><th colspan="2" scope="colgroup"><i>"x"</i></th><th scope="colgroup"><i>"y"</i></th><th colspan="2" scope="colgroup">"min-max"</th><th colspan="2" scope="colgroup">"z-score"</th></tr>
+                    <tr><td></td><th colspan="2" scope="colgroup"><i>"x"</i></th><th scope="colgroup"><i>"y"</i></th><th colspan="2" scope="colgroup">{t("min-max", "最小-最大")}</th><th colspan="2" scope="colgroup">"z-score"</th></tr>
                     <tr><td></td>{heads()}<th scope="col">{t("rent", "租金")}</th>{heads()}{heads()}</tr>
                 </thead>
                 <tbody>{rows.collect_view()}{below.collect_view()}</tbody>

@@ -26,7 +26,7 @@ pub fn open() -> Stage {
     let widget = move |name: &str| {
         Some(match name {
             "bars" => view! { <Logits live logits moved /> }.into_any(),
-            "jacobian" => view! { <Jacobian live moved /> }.into_any(),
+            "jacobian" => view! { <Jacobian live logits moved /> }.into_any(),
             "overflow" => view! { <Overflow live c /> }.into_any(),
             _ => return None,
         })
@@ -48,29 +48,34 @@ fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>
     let p = Signal::derive(move || live.get("p"));
     view! {
         <div class="pair">
-            <DragBars label=t("logits a", "未归一化分数 a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
             <Bars label=t("probabilities p", "概率 p") names=labels("p") values=p max=1.0 on_ask=Callback::new(move |k| live.ask("p", vec![0, k])) />
         </div>
         <figcaption>{t("Drag a bar, or focus it and use the arrow keys. Click a probability to see where it comes from.",
-            "拖动一根柱子，或选中后按方向键。点击任一概率，查看它的由来。")}</figcaption>
+            "拖动一根条形，或选中后按方向键。点击任一概率，查看它的由来。")}</figcaption>
     }
 }
 
 #[component]
-fn Jacobian(live: Live, moved: RwSignal<Option<usize>>) -> impl IntoView {
+fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>) -> impl IntoView {
     let caption = Signal::derive(move || t("J[i, j] = ∂pᵢ/∂aⱼ", "J[i, j] = ∂pᵢ/∂aⱼ")().to_string());
     let below = Signal::derive(move || t("column sums", "各列之和")().to_string());
     view! {
-        <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=Signal::derive(move || moved.get()) />
-        <Matrix live name="column sums" side=Side::Backward caption=below scale=0.25 />
-        <figcaption>{t("The lit column is the logit you moved last: how each probability answers to it.",
-            "亮起的一列对应你最后移动的分数：各个概率对它的反应。")}</figcaption>
+        <div class="beside">
+            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <div>
+                <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=Signal::derive(move || moved.get()) />
+                <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=Signal::derive(move || moved.get()) />
+            </div>
+        </div>
+        <figcaption>{t("Drag a bar: the lit column is the logit you moved last, and says how each probability answers to it. The sums are 0 up to rounding.",
+            "拖动一根条形：亮起的一列对应你最后移动的 logit，表示各个概率对它的反应。各列之和为 0，只差舍入误差。")}</figcaption>
     }
 }
 
 #[component]
 fn Overflow(live: Live, c: RwSignal<f64>) -> impl IntoView {
-    let label = Signal::derive(move || t("c, added to every logit", "c，加到每个分数上")().to_string());
+    let label = Signal::derive(move || t("c, added to every logit", "c，加到每个 logit 上")().to_string());
     let stable = Signal::derive(move || t("softmax with the maximum subtracted", "减去最大值的 softmax")().to_string());
     let naive =
         Signal::derive(move || t("exp(a) / Σ exp(a), as written", "照原式计算 exp(a) / Σ exp(a)")().to_string());

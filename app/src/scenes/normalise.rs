@@ -136,10 +136,7 @@ fn inputs(b: &mut Build, x: NodeId) -> OpResult<NodeId> {
     let (least, most) = (b.0.add(extreme(Reduction::Min), &[x])?, b.0.add(extreme(Reduction::Max), &[x])?);
     b.shown(least, "min");
     b.shown(most, "max");
-    let (above, range) = (b.sub(x, least)?, b.sub(most, least)?);
-    b.named(above, "x − min");
-    b.named(range, "max − min");
-    let minmax = b.0.div(above, range)?;
+    let minmax = b.0.min_max(x, least, most)?;
     b.shown(minmax, "min-max");
 
     let mean = b.0.mean(x, &[0])?;
@@ -152,7 +149,7 @@ fn inputs(b: &mut Build, x: NodeId) -> OpResult<NodeId> {
     b.named(variance, "variance");
     let std = b.0.unary(Unary::Sqrt, variance)?;
     b.shown(std, "std");
-    let z = b.0.div(centred, std)?;
+    let z = b.0.standardize(x, mean, std)?;
     b.shown(z, "z");
 
     let all = [x, minmax, z].into_iter().map(|v| b.0.reshape(v, &[1, N, 2])).collect::<OpResult<Vec<_>>>()?;

@@ -133,6 +133,7 @@ pub fn Curve(
     };
     view! {
         <div class="curve">
+            <p class="eyebrow">{move || label_y.get()}</p>
             <svg viewBox=format!("0 0 {WIDTH} {HEIGHT}") role="img" aria-label=move || format!("{} / {}: {}", label_y.get(), label_x.get(), summary())>
                 {move || {
                     let b = frame.get();
@@ -144,7 +145,9 @@ pub fn Curve(
                             <text class="tick y" x=LEFT - 6.0 y=y + 4.0>{label(v, scales[1])}</text>
                         }
                     }).collect_view();
-                    let vertical = ticks(b[0], b[1], 6.0, scales[0]).into_iter().map(|v| {
+                    // Before the first point an axis has nothing to measure.
+                    let some = series.with(|s| s.iter().any(|s| !s.points.is_empty()));
+                    let vertical = ticks(b[0], b[1], 6.0, scales[0]).into_iter().filter(|_| some).map(|v| {
                         let x = x_of(b, undo(v, scales[0]));
                         view! { <text class="tick" x=x y=HEIGHT - 6.0>{label(v, scales[0])}</text> }
                     }).collect_view();
@@ -160,7 +163,6 @@ pub fn Curve(
                 })}
             </svg>
             <p class="legend">
-                <span>{move || label_y.get()}</span>
                 {move || series.get().into_iter().map(|s| {
                     let last = s.points.last().map(|p| number(p.1)).unwrap_or_default();
                     view! { <span class=format!("key {}", s.class)>{s.name} " " <b class="num">{last}</b></span> }

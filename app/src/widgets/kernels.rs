@@ -10,12 +10,12 @@ use super::live::Live;
 use crate::engine::client::engine;
 use crate::engine::kernels::{Form, Timing};
 use crate::engine::{KernelInfo, Reply, Request, Shader};
-use crate::page::lang::t;
+use crate::page::lang::{Lang, lang, t};
 
 #[component]
 pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
     let open = RwSignal::new(false);
-    let lists = RwSignal::new(Vec::<(Live, Vec<KernelInfo>)>::new());
+    let lists = RwSignal::new(Vec::<(Live, Vec<Group>)>::new());
     let failed = RwSignal::new(None::<String>);
     let engine = engine();
     let scenes = StoredValue::new(scenes);
@@ -28,7 +28,7 @@ pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
             let mut all = vec![];
             for (live, scene) in ids.into_iter().filter_map(|(l, id)| Some((l, id?))) {
                 match engine.ask(Request::Kernels { scene }).await {
-                    Ok(Reply::Kernels(list)) => all.push((live, list)),
+                    Ok(Reply::Kernels(list)) => all.push((live, once(list))),
                     Ok(_) => {}
                     Err(e) => {
                         failed.try_set(Some(e));
@@ -45,10 +45,61 @@ pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
                 "上面的数字就是由这些内核算出的。每个内核都由运算的唯一定义生成；在速度要紧之处由手写内核代替，两者都与定义的 64 位结果比较。")}</p>
             {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
             {move || lists.get().into_iter().map(|(live, list)| {
-                list.into_iter().enumerate().map(|(k, info)| view! { <One live k info /> }).collect_view()
+                list.into_iter().map(|group| view! { <One live group /> }).collect_view()
             }).collect_view()}
         </details>
     }
+}
+
+/// Kernels of the same text.
+#[derive(Clone)]
+struct Group {
+    /// The number of the first one, which stands for all.
+    first: usize,
+    info: KernelInfo,
+    /// What each of them computes.
+    labels: Vec<String>,
+}
+
+/// Each text once, in the order of its first run.
+fn once(list: Vec<KernelInfo>) -> Vec<Group> {
+    let mut groups: Vec<(String, Group)> = vec![];
+    for (first, info) in list.into_iter().enumerate() {
+        let all = info.naive.iter().chain(&info.fast);
+        let key = all.fold(format!("{:?} {:?}", info.shape, info.inlined), |key, s| key + &nameless(&s.code));
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, group)) => group.labels.push(info.label),
+            None => groups.push((key, Group { first, labels: vec![info.label.clone()], info })),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// A text without its comments, with the names of its buffers and helpers, which number the nodes of a graph, counted from
+/// their first use: two kernels that differ in nothing else are one.
+fn nameless(code: &str) -> String {
+    let inside = |c: char| c.is_alphanumeric() || c == '_';
+    let plain: Vec<&str> = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let code = plain.join("\n");
+    let (mut seen, mut out) = (Vec::<&str>::new(), String::with_capacity(code.len()));
+    let mut rest = code.as_str();
+    while let Some(start) = rest.find(inside) {
+        let (before, from) = rest.split_at(start);
+        let (word, after) = from.split_at(from.find(|c| !inside(c)).unwrap_or(from.len()));
+        out += before;
+        let digits = ["b", "n", "f_"].iter().find_map(|p| word.strip_prefix(p));
+        if digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit())) {
+            let k = seen.iter().position(|s| *s == word).unwrap_or_else(|| {
+                seen.push(word);
+                seen.len() - 1
+            });
+            out += &format!("${k}");
+        } else {
+            out += word;
+        }
+        rest = after;
+    }
+    out + rest
 }
 
 /// Whether the `<details>` that an event comes from is open.
@@ -56,9 +107,10 @@ fn is_open(event: &leptos::ev::Event) -> bool {
     event_target::<web_sys::Element>(event).has_attribute("open")
 }
 
-/// One kernel.
+/// One kernel, and how often it ran.
 #[component]
-fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
+fn One(live: Live, group: Group) -> impl IntoView {
+    let Group { first: k, info, labels } = group;
     let engine = engine();
     let other = info.other.as_ref().map(|o| o.0);
     let own = if info.naive == info.fast { Form::Naive } else { Form::Own };
@@ -116,7 +168,8 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
     let webgpu = move || engine.device.get().is_some_and(|d| d.webgpu);
     view! {
         <details class="kernel" data-kernel=head.0.clone()>
-            <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP, " {number(head.3 as f64)} " B"</small></summary>
+            <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP" {t(", ", "，")} {number(head.3 as f64)} " B" <Times labels=labels.clone() /></small></summary>
+            {(labels.len() > 1).then(|| view! { <p class="quiet">{t("computes ", "计算：")} <code>{some(&labels)}</code></p> })}
             <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{groups}</code></p>
             {(forms.len() > 1).then(|| view! {
                 <div class="choices" role="group" aria-label=t("Variant", "版本")>
@@ -144,6 +197,26 @@ fn One(live: Live, k: usize, info: KernelInfo) -> impl IntoView {
                 })}
             </div>
         </details>
+    }
+}
+
+/// How often a text ran, if more than once.
+#[component]
+fn Times(labels: Vec<String>) -> impl IntoView {
+    let n = labels.len();
+    (n > 1).then(|| {
+        move || match lang() {
+            Lang::En => format!(", runs {n} times"),
+            Lang::Zh => format!("，运行 {n} 次"),
+        }
+    })
+}
+
+/// A few names of many.
+fn some(labels: &[String]) -> String {
+    match labels {
+        [first, second, .., last] if labels.len() > 4 => format!("{first}, {second}, …, {last}"),
+        _ => labels.join(", "),
     }
 }
 
@@ -180,5 +253,19 @@ fn Outcome(timing: Timing, before: Option<f64>) -> impl IntoView {
                 }).collect_view()}
             </ul>
         })}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_in_numbered_names_alone_are_one() {
+        let text = |b: &str, n: &str| format!("var {b}: f32; fn {n}() {{ return {b} + f_1 * n; }}");
+        assert_eq!(nameless(&text("b3", "n77")), nameless(&text("b15", "n8")));
+        assert_eq!(nameless("// w(6)\nb1"), nameless("// w(7)\nb1"));
+        assert_ne!(nameless("b1 - b2 + b1"), nameless("b1 - b2 + b2"));
+        assert_ne!(nameless("f32(b1)"), nameless("i32(b1)"));
     }
 }

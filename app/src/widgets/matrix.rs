@@ -4,7 +4,7 @@
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use super::format::number;
+use super::format::{aligned, number, places};
 use super::live::Live;
 
 /// How a matrix is shown.
@@ -80,6 +80,11 @@ pub fn Matrix(
             if data.is_empty() { String::new() } else { format!("{} … {}", number(lo.into()), number(hi.into())) }
         }
     };
+    // One number of places for all, so that points stand below points.
+    let shared = {
+        let name = name.clone();
+        Memo::new(move |_| places(&live.get(&name)))
+    };
     let (head_columns, head_rows) = (columns.clone(), rows.clone());
     let (labelled, labelled_rows) = (!columns.is_empty(), !rows.is_empty());
     view! {
@@ -136,7 +141,7 @@ pub fn Matrix(
                                                         None => live.ask(&name, index.clone()),
                                                     }
                                                 >
-                                                    {move || number(read.get())}
+                                                    {move || aligned(read.get(), shared.get())}
                                                 </button>
                                             </td>
                                         }

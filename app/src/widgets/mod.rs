@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod camera;
 pub mod choices;
+pub mod classes;
 pub mod columns;
 pub mod contour;
 pub mod curve;

@@ -1,8 +1,13 @@
 //! A question before its answer: the reader chooses, then sees what is true and why.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use leptos::prelude::*;
 
 use crate::page::lang::t;
+
+/// Numbers the questions, so that each can be named by its own words.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Names of the answers: one may be a formula alone, which has no name to be read out.
 const LETTERS: [&str; 6] = ["A", "B", "C", "D", "E", "F"];
@@ -16,11 +21,12 @@ pub fn Predict(
     /// The chosen answer. It lives with the chapter, so that another language keeps it.
     chosen: RwSignal<Option<usize>>,
 ) -> impl IntoView {
+    let id = format!("question-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     view! {
-        <section class="predict" aria-label=t("Predict", "先猜一猜")>
+        <section class="predict" aria-labelledby=id.clone()>
             <p class="eyebrow">{t("Predict, then reveal", "先猜，再看答案")}</p>
-            <div inner_html=ask></div>
-            <div class="answers" role="group">
+            <div id=id.clone() inner_html=ask></div>
+            <div class="answers" role="group" aria-labelledby=id.clone()>
                 {answers.into_iter().enumerate().map(|(k, (right, text))| {
                     let mark = move || match chosen.get() {
                         Some(_) if right => " ✓",

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::format::number;
+use super::format::aligned;
 use super::live::Live;
 use super::matrix::Side;
 
@@ -17,6 +17,9 @@ pub fn Readout(
     /// The node to ask for, where the output only collects numbers of others.
     #[prop(optional, into)]
     node: Option<String>,
+    /// Places that the numbers of a column share.
+    #[prop(optional)]
+    shared: Option<Memo<Option<usize>>>,
 ) -> impl IntoView {
     let value = element(live, name.clone(), index.clone());
     let class = if side == Side::Backward { "readout backward" } else { "readout forward" };
@@ -30,7 +33,7 @@ pub fn Readout(
             move |_| live.ask(&asked, at.clone())
         }>
             <span class="name">{move || label.get()}</span>
-            <span class="num">{move || number(value.get())}</span>
+            <span class="num">{move || aligned(value.get(), shared.and_then(|s| s.get()))}</span>
         </button>
     }
 }

@@ -18,6 +18,7 @@ pub mod random;
 pub mod record;
 pub mod reduce;
 pub mod resize;
+pub mod scaling;
 pub mod shape;
 pub mod softmax;
 
@@ -153,6 +154,7 @@ pub const PAGES: &[Page] = &[
     random::PAGE,
     record::PAGE,
     resize::PAGE,
+    scaling::PAGE,
     augment::PAGE,
     loss::PAGE,
     optimizer::PAGE,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 
-use super::layout::{Layout, Placed, edge, layout};
+use super::layout::{Form, Layout, Placed, edge, layout};
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request};
 use crate::page::lang::{Lang, lang, t};
@@ -16,8 +16,29 @@ use crate::widgets::latest::latest;
 use crate::widgets::live::Live;
 use crate::widgets::slider::Slider;
 
+/// Height of the buttons that stay above the drawing, and of the space kept free below it.
+const HEAD: f64 = 150.0;
+const GROUND: f64 = 40.0;
+
 /// How long a step stays when the graph plays by itself.
 const BEAT: Duration = Duration::from_millis(700);
+
+/// The form that fits the window, also after it was resized.
+fn form() -> RwSignal<Form> {
+    let narrower = |query: &str| window().match_media(query).ok().flatten().is_some_and(|m| m.matches());
+    let fits = move || match (narrower("(max-width: 66rem)"), narrower("(max-width: 34rem)")) {
+        (_, true) => Form::Phone,
+        (true, false) => Form::Tall,
+        _ => Form::Wide,
+    };
+    let form = RwSignal::new(fits());
+    let resized = window_event_listener(leptos::ev::resize, move |_| {
+        let now = fits();
+        form.maybe_update(|f| std::mem::replace(f, now) != now);
+    });
+    on_cleanup(move || resized.remove());
+    form
+}
 
 /// Where the reader is, and the values seen so far.
 #[derive(Clone, Copy)]
@@ -53,11 +74,13 @@ impl Walk {
             });
             one
         });
+        let form = form();
         let walk = Walk {
             live,
-            layout: Memo::new(move |_| live.nodes.with(|all| layout(all))),
+            layout: Memo::new(move |_| live.nodes.with(|all| layout(all, form.get()))),
             order,
-            at: route::number("step", 0.0),
+            // One step is taken already, so that there is something to see.
+            at: route::number("step", 1.0),
             values: RwSignal::new(BTreeMap::new()),
             playing: RwSignal::new(false),
             x: sliders,
@@ -136,12 +159,9 @@ pub fn Graph(walk: Walk) -> impl IntoView {
         walk.playing.set(false);
         walk.go(by);
     };
-    let label = |k: usize| {
-        Signal::derive(move || {
-            t(["x, first input", "x, second input"][k], ["x 的第一个输入", "x 的第二个输入"][k])().to_string()
-        })
-    };
+    let label = |k: usize| Signal::derive(move || format!("x[0, {k}]"));
     view! {
+        <div class="stay">
         <div class="row controls">
             <button class="primary" id="graph-step" disabled=move || walk.done() == last() on:click=move |_| go(1)>{t("Step", "单步")}</button>
             <button id="graph-back" disabled=move || walk.done() == 0 on:click=move |_| go(-1)>{t("Back", "后退")}</button>
@@ -150,6 +170,7 @@ pub fn Graph(walk: Walk) -> impl IntoView {
             <button class="plain" id="graph-all" disabled=move || walk.done() == last() on:click=move |_| go(i32::MAX / 2)>{t("To the end", "直到结尾")}</button>
         </div>
         <p class="sentence" aria-live="polite"><Sentence walk /></p>
+        </div>
         <Drawing walk />
         <div class="pair">
             <div>
@@ -163,8 +184,8 @@ pub fn Graph(walk: Walk) -> impl IntoView {
                 })}
             </div>
         </div>
-        <figcaption>{t("Blue: forward. Orange: gradients, each under the value it belongs to. Click a number for its derivation.",
-            "蓝色：前向。橙色：梯度，画在它所属的数值下方。点击任一数字，查看它的推导。")}</figcaption>
+        <figcaption>{t("Blue: forward. Orange: gradients, each below or beside the value it belongs to. Click a number for its derivation.",
+            "蓝色：前向。橙色：梯度，画在它所属的数值下方或右侧。点击任一数字，查看它的推导。")}</figcaption>
     }
 }
 
@@ -175,8 +196,8 @@ fn Sentence(walk: Walk) -> impl IntoView {
         let all = walk.order.with(Vec::len);
         let Some(node) = walk.current() else {
             return t(
-                "Nothing is computed yet: the numbers you see are given.",
-                "还没有计算：你看到的数字都是给定的。",
+                "Nothing is computed yet: the numbers you see are given. Press Step.",
+                "还没有计算，你看到的数字都是给定的。请按“单步”。",
             )()
             .to_string();
         };
@@ -198,18 +219,29 @@ fn Sentence(walk: Walk) -> impl IntoView {
 #[component]
 fn Drawing(walk: Walk) -> impl IntoView {
     let frame = NodeRef::<leptos::html::Div>::new();
-    // Keeps the newest node in sight where the drawing is wider than the screen.
-    Effect::new(move |_| {
-        let (Some(frame), Some(node)) = (frame.get(), walk.current()) else { return };
-        let spot = walk.layout.with(|l| l.nodes.iter().find(|p| p.node.id == node.id).map(|p| p.x + p.width / 2.0));
-        if let Some(x) = spot {
-            frame.set_scroll_left((x - f64::from(frame.client_width()) / 2.0) as i32);
+    // Keeps the newest node in sight where the drawing is larger than the screen.
+    Effect::new(move |before: Option<Option<u32>>| {
+        let now = walk.current().map(|n| n.id);
+        let (Some(frame), Some(id)) = (frame.get(), now) else { return now };
+        let spot =
+            walk.layout.with_untracked(|l| l.nodes.iter().find(|p| p.node.id == id).cloned().map(|p| (l.form, p)));
+        let Some((form, p)) = spot else { return now };
+        if form == Form::Wide {
+            frame.set_scroll_left((p.x + p.width / 2.0 - f64::from(frame.client_width()) / 2.0) as i32);
+        } else if before.is_some_and(|b| b.is_some() && b != now) {
+            let height = window().inner_height().ok().and_then(|h| h.as_f64()).unwrap_or(0.0);
+            let top = frame.get_bounding_client_rect().top() + p.y;
+            if top < HEAD || top + p.height > height - GROUND {
+                window().scroll_by_with_x_and_y(0.0, top - HEAD.max(height / 3.0));
+            }
         }
+        now
     });
     view! {
         <div class="scroll walk" tabindex="0" node_ref=frame role="group" aria-label=t("The graph", "计算图")>
             {move || {
-                let Layout { nodes, width, height, middle } = walk.layout.get();
+                let Layout { nodes, width, height, middle, form } = walk.layout.get();
+                let [x, y] = if form == Form::Wide { [[0.0, width], [middle; 2]] } else { [[middle; 2], [0.0, height]] };
                 let find = |id: u32| nodes.iter().find(|p| p.node.id == id).cloned();
                 let edges = nodes.iter().flat_map(|to| {
                     to.node.inputs.iter().filter_map(|i| find(*i)).map(|from| {
@@ -223,9 +255,9 @@ fn Drawing(walk: Walk) -> impl IntoView {
                     }).collect::<Vec<_>>()
                 }).collect_view();
                 view! {
-                    <div class="graph" style=format!("width:{width:.0}px;height:{height:.0}px")>
+                    <div class="graph" class:small=form == Form::Phone style=format!("width:{width:.0}px;height:{height:.0}px")>
                         <svg width=width height=height aria-hidden="true">
-                            <line class="between" x1="0" x2=width y1=middle y2=middle />
+                            <line class="between" x1=x[0] x2=x[1] y1=y[0] y2=y[1] />
                             {edges}
                         </svg>
                         {nodes.into_iter().map(|p| view! { <Node walk p /> }).collect_view()}

@@ -1,17 +1,35 @@
-//! Where the nodes of a graph stand in a drawing: the forward pass in columns from left to right
+//! Where the nodes of a graph stand in a drawing. Wide: the forward pass in columns from left to right
 //! on one line, what it is given above the column that reads it, and below each value its gradient.
-//! Positions in pixels; nothing here computes a result.
+//! Tall, for narrow screens: the same columns below each other, values on the left, gradients beside
+//! them. Positions in pixels; nothing here computes a result.
 
 use std::collections::BTreeMap;
 
 use crate::engine::NodeInfo;
 
 const CELL: f64 = 64.0;
+const SMALL_CELL: f64 = 50.0;
 const LINE: f64 = 25.0;
 const TITLE: f64 = 22.0;
 const NARROWEST: f64 = 74.0;
 const BETWEEN: f64 = 28.0;
 const GAP: f64 = 14.0;
+
+/// Which way the computation runs over the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    #[default]
+    Wide,
+    Tall,
+    /// Tall with small cells.
+    Phone,
+}
+
+impl Form {
+    fn cell(self) -> f64 {
+        if self == Form::Phone { SMALL_CELL } else { CELL }
+    }
+}
 
 /// A node with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +41,8 @@ pub struct Placed {
     pub height: f64,
     pub rows: usize,
     pub columns: usize,
+    /// Whether a vector lies in a row.
+    flat: bool,
 }
 
 /// All nodes, in their order, and the size of the drawing.
@@ -31,29 +51,41 @@ pub struct Layout {
     pub nodes: Vec<Placed>,
     pub width: f64,
     pub height: f64,
-    /// Where forward ends and backward begins.
+    /// Where forward ends and backward begins: a height, or in a tall drawing a place across.
     pub middle: f64,
+    pub form: Form,
 }
 
 impl Placed {
-    /// The index of a cell in the node's tensor. Vectors and single rows stand upright.
+    /// The index of a cell in the node's tensor. In a wide drawing vectors and single rows stand upright.
     pub fn index(&self, row: usize, column: usize) -> Vec<usize> {
+        let along = if self.flat { column } else { row };
         match self.node.shape[..] {
             [] => vec![],
-            [_] => vec![row],
-            [1, _] => vec![0, row],
+            [_] => vec![along],
+            [1, _] => vec![0, along],
             _ => vec![row, column],
         }
     }
 }
 
 /// Rows and columns as drawn.
-fn size(shape: &[usize]) -> (usize, usize) {
+fn size(shape: &[usize], flat: bool) -> (usize, usize) {
     match *shape {
         [] => (1, 1),
+        [n] | [1, n] if flat => (1, n),
         [n] | [1, n] => (n, 1),
         [.., m, n] => (m, n),
     }
+}
+
+/// A node at a place.
+fn placed(n: &NodeInfo, form: Form, x: f64, y: f64) -> Placed {
+    let flat = form != Form::Wide;
+    let (rows, columns) = size(&n.shape, flat);
+    let width = (columns as f64 * form.cell()).max(NARROWEST);
+    let height = rows as f64 * LINE + TITLE;
+    Placed { node: n.clone(), x, y, width, height, rows, columns, flat }
 }
 
 /// The column of each node. Forward ops stand one after the other; a leaf stands before its first
@@ -70,7 +102,7 @@ fn columns(nodes: &[NodeInfo]) -> BTreeMap<u32, usize> {
         at.insert(n.id, first.saturating_sub(1));
     }
     for n in nodes.iter().rev().filter(|n| n.backward) {
-        let of = n.name.strip_prefix("d ").and_then(|v| nodes.iter().find(|f| !f.backward && f.name == v));
+        let of = value_of(nodes, n);
         let helped = || nodes.iter().find(|r| r.inputs.contains(&n.id)).and_then(|r| at.get(&r.id));
         let column = of.and_then(|f| at.get(&f.id)).or_else(helped).copied().unwrap_or(0);
         at.insert(n.id, column);
@@ -78,14 +110,52 @@ fn columns(nodes: &[NodeInfo]) -> BTreeMap<u32, usize> {
     at
 }
 
-pub fn layout(nodes: &[NodeInfo]) -> Layout {
+pub fn layout(nodes: &[NodeInfo], form: Form) -> Layout {
+    if form == Form::Wide { wide(nodes) } else { tall(nodes, form) }
+}
+
+/// The value whose gradient a node is.
+fn value_of<'a>(nodes: &'a [NodeInfo], n: &NodeInfo) -> Option<&'a NodeInfo> {
+    n.name.strip_prefix("d ").and_then(|v| nodes.iter().find(|f| !f.backward && f.name == v))
+}
+
+fn tall(nodes: &[NodeInfo], form: Form) -> Layout {
+    let at = columns(nodes);
+    let lane = nodes.iter().map(|n| placed(n, form, 0.0, 0.0).width).fold(NARROWEST, f64::max);
+    let (right, mut y, mut out) = (lane + BETWEEN * 0.7, 0.0, vec![]);
+    let place = |n: &NodeInfo, left: f64, y: f64| {
+        let mut p = placed(n, form, left, y);
+        p.x += (lane - p.width) / 2.0;
+        p
+    };
+    for c in 0..at.values().max().map_or(0, |c| c + 1) {
+        let here = || nodes.iter().filter(|n| at.get(&n.id) == Some(&c));
+        // What is given first, then what is computed from it.
+        let mut values: Vec<&NodeInfo> = here().filter(|n| !n.backward).collect();
+        values.sort_by_key(|n| !n.op.is_empty());
+        for v in values {
+            let gradient = here().find(|n| n.backward && value_of(nodes, n).is_some_and(|f| f.id == v.id));
+            let row: Vec<Placed> =
+                std::iter::once(place(v, 0.0, y)).chain(gradient.map(|g| place(g, right, y))).collect();
+            y += row.iter().map(|p| p.height).fold(0.0, f64::max) + GAP;
+            out.extend(row);
+        }
+        for n in here().filter(|n| n.backward && value_of(nodes, n).is_none()) {
+            let p = place(n, right, y);
+            y += p.height + GAP;
+            out.push(p);
+        }
+    }
+    out.sort_by_key(|p| p.node.id);
+    let middle = (lane + right) / 2.0;
+    Layout { nodes: out, width: right + lane, height: (y - GAP).max(0.0), middle, form }
+}
+
+fn wide(nodes: &[NodeInfo]) -> Layout {
     let at = columns(nodes);
     let column = |n: &NodeInfo| at.get(&n.id).copied().unwrap_or(0);
     let count = nodes.iter().map(|n| column(n) + 1).max().unwrap_or(0);
-    let boxed = |n: &NodeInfo| {
-        let (rows, columns) = size(&n.shape);
-        (rows, columns, (columns as f64 * CELL).max(NARROWEST), rows as f64 * LINE + TITLE)
-    };
+    let boxed = |n: &NodeInfo| placed(n, Form::Wide, 0.0, 0.0);
     // On the line: the ops, and in the first column the data that come in.
     let mut line: Vec<Option<u32>> = vec![None; count];
     for n in nodes.iter().filter(|n| !n.backward && !n.op.is_empty()) {
@@ -97,27 +167,26 @@ pub fn layout(nodes: &[NodeInfo]) -> Layout {
     let on_line = |n: &NodeInfo| line[column(n)] == Some(n.id);
     let (mut left, mut lefts, mut widths) = (0.0, vec![], vec![]);
     for c in 0..count {
-        let width = nodes.iter().filter(|n| column(n) == c).map(|n| boxed(n).2).fold(NARROWEST, f64::max);
+        let width = nodes.iter().filter(|n| column(n) == c).map(|n| boxed(n).width).fold(NARROWEST, f64::max);
         lefts.push(left);
         widths.push(width);
         left += width + BETWEEN;
     }
     let stack = |c: usize| -> f64 {
-        nodes.iter().filter(|n| column(n) == c && !n.backward && !on_line(n)).map(|n| boxed(n).3 + GAP).sum()
+        nodes.iter().filter(|n| column(n) == c && !n.backward && !on_line(n)).map(|n| boxed(n).height + GAP).sum()
     };
     let top = (0..count).map(stack).fold(0.0, f64::max);
-    let tallest = nodes.iter().filter(|n| on_line(n)).map(|n| boxed(n).3).fold(0.0, f64::max);
+    let tallest = nodes.iter().filter(|n| on_line(n)).map(|n| boxed(n).height).fold(0.0, f64::max);
     let middle = top + tallest + 1.5 * GAP;
     let mut above: Vec<f64> = (0..count).map(|c| top - stack(c)).collect();
     let mut below = vec![middle + 1.5 * GAP; count];
     // The gradient of the value on the line comes first, whatever the order of computation.
     let mut order: Vec<&NodeInfo> = nodes.iter().collect();
-    let main =
-        |n: &NodeInfo| n.name.strip_prefix("d ").is_some_and(|v| nodes.iter().any(|f| f.name == v && on_line(f)));
+    let main = |n: &NodeInfo| value_of(nodes, n).is_some_and(on_line);
     order.sort_by_key(|n| (n.backward && !main(n), n.id));
-    let mut placed: Vec<Placed> = vec![];
+    let mut out: Vec<Placed> = vec![];
     for n in order {
-        let (c, (rows, columns, width, height)) = (column(n), boxed(n));
+        let (c, Placed { width, height, .. }) = (column(n), boxed(n));
         let y = match (n.backward, on_line(n)) {
             (false, true) => top,
             (false, false) => {
@@ -130,11 +199,11 @@ pub fn layout(nodes: &[NodeInfo]) -> Layout {
             }
         };
         let x = lefts[c] + (widths[c] - width) / 2.0;
-        placed.push(Placed { node: n.clone(), x, y, width, height, rows, columns });
+        out.push(placed(n, Form::Wide, x, y));
     }
-    placed.sort_by_key(|p| p.node.id);
+    out.sort_by_key(|p| p.node.id);
     let height = below.into_iter().fold(middle, f64::max) - GAP;
-    Layout { nodes: placed, width: (left - BETWEEN).max(0.0), height, middle }
+    Layout { nodes: out, width: (left - BETWEEN).max(0.0), height, middle, form: Form::Wide }
 }
 
 /// The path of an edge between two boxes: sideways between columns, upright within one.

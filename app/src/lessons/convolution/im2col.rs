@@ -31,7 +31,7 @@ pub fn Rows(lab: Lab) -> impl IntoView {
     view! {
         <div class="im2col">
             <Input lab />
-            <p class="quiet">{t("Each window is a row of the patch matrix, each kernel a column. ", "每个窗口是图像块矩阵的一行，每个卷积核是一列。")} <span class="num">{shape}</span></p>
+            <p class="quiet">{t("Each window is a row of the patch matrix, each kernel a column. ", "每个窗口是图像块矩阵的一行，每个卷积核是一列。")} <span class="num shapes">{shape}</span></p>
         </div>
         <div class="scroll" tabindex="0">
             <table class="patches">

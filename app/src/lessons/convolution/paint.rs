@@ -49,7 +49,7 @@ pub fn Paint(lab: Lab) -> impl IntoView {
     let size = move || {
         let (s, p) = (lab.stride(), lab.padding());
         let out = lab.plane("y").get().first().map_or("…".into(), usize::to_string);
-        format!("H' = ⌊({IMAGE} + 2·{p} − {} − 1) / {s}⌋ + 1 = {out}", KERNEL - 1)
+        format!("H′ = ⌊({IMAGE} + 2·{p} − {} − 1) / {s}⌋ + 1 = {out}", KERNEL - 1)
     };
     let choice = move |label: fn() -> &'static str, value: RwSignal<f64>, now: fn(Lab) -> usize, from: usize| {
         view! {

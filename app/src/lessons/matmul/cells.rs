@@ -6,7 +6,7 @@ use wasm_bindgen::JsCast;
 use crate::page::lang::t;
 use crate::page::route;
 use crate::scenes::matmul::SIZES;
-use crate::widgets::format::number;
+use crate::widgets::format::{aligned, number, places};
 use crate::widgets::live::Live;
 
 const M: usize = SIZES[0];
@@ -100,6 +100,7 @@ pub fn Cells(place: Place) -> impl IntoView {
     };
     let c =
         move |m: usize, n: usize| place.live.outputs.with(|o| o.get("C").and_then(|v| v.data.get(m * N + n).copied()));
+    let shared = Memo::new(move |_| places(&place.live.get("C")));
     let row = Callback::new(move |(r, _): (usize, usize)| place.at.get().0 == r);
     let column = Callback::new(move |(_, c): (usize, usize)| place.at.get().1 == c);
     view! {
@@ -112,7 +113,7 @@ pub fn Cells(place: Place) -> impl IntoView {
                 <tbody>{(0..M).map(|m| view! {
                     <tr>{(0..N).map(|n| {
                         let here = move || place.at.get() == (m, n);
-                        let text = move || c(m, n).map_or("…".into(), |v| number(v.into()));
+                        let text = move || c(m, n).map_or("…".into(), |v| aligned(v.into(), shared.get()));
                         view! {
                             <td class:lit=here>
                                 <button class="digit" data-at=format!("{m},{n}") tabindex=move || if here() { "0" } else { "-1" }

@@ -160,7 +160,7 @@ fn Row(
     let ms = move || match result.get() {
         Some(Ok(timing)) => timing.ms.map_or("–".into(), number),
         _ if race.running.get() == Some(k) => "…".into(),
-        _ => String::new(),
+        _ => "–".into(),
     };
     let speed = move || {
         let n = side(race.size.get());

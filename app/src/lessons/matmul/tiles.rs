@@ -133,7 +133,7 @@ fn Drawing(tiling: Tiling) -> impl IntoView {
     // Every element a tile of its own needs no heavy lines.
     let tiles = move || grid(if tiling.tile() == 1 { SIDE } else { tiling.tile() });
     view! {
-        <svg class="tiles" viewBox=format!("-14 -16 {} {}", far + size + 16.0, far + size + 18.0)>
+        <svg class="tiles" viewBox=format!("-2 -16 {} {}", far + size + 20.0, far + size + 18.0)>
             <g transform=format!("translate(0 {far})")>
                 {fill("soft", rows)} {fill("own", own_row)} <path class="outline" d=grid(SIDE) /> <text x=size / 2.0 y="-4">"A"</text>
             </g>
@@ -142,7 +142,7 @@ fn Drawing(tiling: Tiling) -> impl IntoView {
             </g>
             <g transform=format!("translate({far} {far})") class="c">
                 {fill("soft", tile)} {fill("full", thread)}
-                <path class="thin" d=threads /> <path class="outline" d=tiles /> <text x="-6" y=size / 2.0>"C"</text>
+                <path class="thin" d=threads /> <path class="outline" d=tiles /> <text x=size + 5.0 y=size / 2.0>"C"</text>
                 <rect node_ref=area class="target" width=size height=size tabindex="0" role="slider" aria-label=t("element of C", "C 的元素")
                     aria-valuemin="0" aria-valuemax=SIDE * SIDE - 1 aria-valuenow=move || tiling.at.get().0 * SIDE + tiling.at.get().1
                     aria-valuetext=move || format!("C[{}, {}]", tiling.at.get().0, tiling.at.get().1)
