@@ -3,6 +3,9 @@
 // named after the hashed module that index.html asks for, so that a new version starts a new cache
 // and removes the old.
 const HASHED = /-[0-9a-f]{12,}(_bg)?\.(js|wasm|css|json|woff2)$/;
+// The pictures of clothing that chapters compute with.
+const PARTS = ["train-0", "train-1", "train-2", "train-3", "train-4", "t10k"];
+const PICTURES = PARTS.flatMap((p) => [`data/${p}-images-idx3-ubyte.gz`, `data/${p}-labels-idx1-ubyte.gz`]);
 
 async function version() {
   const page = await fetch("./", { cache: "no-cache" });
@@ -19,7 +22,7 @@ self.addEventListener("install", (event) => {
       const cache = await caches.open(name);
       const chapters = await fetch("prose/index.json", { cache: "no-cache" });
       if (!chapters.ok) throw new Error(`prose/index.json: ${chapters.status}`);
-      await cache.addAll(["./", ...files, ...(await chapters.json())]);
+      await cache.addAll(["./", ...files, ...(await chapters.json()), ...PICTURES]);
       await self.skipWaiting();
     })(),
   );
