@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -84,4 +85,24 @@ export async function until(read, good, what, ms = 30_000) {
     await new Promise((r) => setTimeout(r, 100));
   }
   assert.fail(`${what}: last seen ${JSON.stringify(last)}`);
+}
+
+/** Kills the browser's GPU process, as a crash of its driver would: how many there were. */
+export function killGpuProcess() {
+  const read = (path) => {
+    try {
+      return readFileSync(path, "utf8");
+    } catch {
+      return ""; // It ended meanwhile.
+    }
+  };
+  const parent = (pid) => Number(read(`/proc/${pid}/stat`).split(") ").at(-1)?.split(" ")[1]);
+  const ours = (pid) => {
+    for (let p = Number(pid); p > 1; p = parent(p)) if (p === process.pid) return true;
+    return false;
+  };
+  const found = readdirSync("/proc").filter((p) => /^\d+$/.test(p))
+    .filter((p) => read(`/proc/${p}/cmdline`).includes("--type=gpu-process") && ours(p));
+  for (const pid of found) process.kill(Number(pid), "SIGKILL");
+  return found.length;
 }

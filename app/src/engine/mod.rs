@@ -1,7 +1,7 @@
 //! The engine and the way to it. It lives in a web worker, so that no computation holds up the
 //! page; [`client`] is the page's side and [`worker`] the other. Both are one wasm module.
 //!
-//! A message is an envelope: a number that the answer repeats, the message itself as JSON, and
+//! A message is an envelope: a number that the answer repeats, the message itself, and
 //! the tensors that belong to it as arrays beside it, handed over without a copy.
 
 pub mod client;
@@ -48,7 +48,7 @@ pub struct Device {
 pub struct Values {
     pub name: String,
     pub shape: Vec<usize>,
-    /// The elements; travel beside the JSON.
+    /// The elements; travel beside the message.
     #[serde(skip)]
     pub data: Vec<f32>,
 }
@@ -58,7 +58,7 @@ pub struct Values {
 pub struct FileData {
     /// Its path in the folder that was opened, or its name.
     pub name: String,
-    /// The bytes; travel beside the JSON.
+    /// The bytes; travel beside the message.
     #[serde(skip)]
     pub bytes: Vec<u8>,
 }

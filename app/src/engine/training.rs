@@ -56,7 +56,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// The files that travel beside the JSON.
+    /// The files that travel beside the message.
     pub fn files(&mut self) -> &mut [FileData] {
         match self {
             Command::OpenRun { files, .. } | Command::Pictures(files) => files,
