@@ -148,6 +148,8 @@ fn build(g: &mut Graph, what: &str, args: &Value, x: &[NodeId]) -> OpResult<Vec<
             let padding = args["padding"].as_u64().expect("padding") as usize;
             g.crop_flip(x[0], x[1], padding, yes("flip"), name())?
         }
+        "standardize" => g.standardize(x[0], x[1], x[2])?,
+        "min_max" => g.min_max(x[0], x[1], x[2])?,
         "normalize" => g.add(augment::Normalize, x)?,
         "cross_entropy" => loss::cross_entropy(g, x[0], x[1], f64_of(&args["smoothing"]), x.get(2).copied())?,
         "cross_entropy_each" => loss::cross_entropy_each(g, x[0], x[1], f64_of(&args["smoothing"]), x.get(2).copied())?,

@@ -321,6 +321,14 @@ def record(ring, value, rng):
 
 case("record", record, {"ring": rnd(7), "value": rnd(), "rng": RNG})
 
+# A table's columns on one scale. (At the end, so that earlier cases keep their numbers.)
+for rows, columns in [(1, 1), (8, 2), (7, 13)]:
+    x = rnd(rows, columns)
+    case("standardize", lambda x, m, s: (x - m) / s,
+         {"x": x, "mean": rnd(1, columns), "std": rnd(1, columns, lo=0.5, hi=2)})
+    case("min_max", lambda x, a, b: (x - a) / (b - a),
+         {"x": x, "min": rnd(1, columns, lo=-3, hi=-2), "max": rnd(1, columns, lo=2, hi=3)})
+
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.json")
 with open(path, "w") as f:
     f.write('{"torch": ' + json.dumps(torch.__version__) + ', "cases": [\n')

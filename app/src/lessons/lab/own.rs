@@ -116,7 +116,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
             <label class="tick"><input type="checkbox" id="invert" prop:checked=move || invert.get()
                 on:change=move |e| invert.set(event_target_checked(&e)) />{t("swap light and dark", "明暗互换")}</label>
         </div>
-        <video node_ref=video class="camera" class:hidden=move || !filmed() autoplay playsinline muted aria-label=t("camera", "摄像头")></video>
+        <video node_ref=video class="camera" class:off=move || !filmed() autoplay playsinline muted aria-label=t("camera", "摄像头")></video>
         <canvas node_ref=canvas class="hidden"></canvas>
         {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
         <Show when=own>
