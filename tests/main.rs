@@ -7,11 +7,17 @@ mod explanations;
 mod fetch;
 mod fetch_npm;
 mod file_server;
+#[path = "../app/src/widgets/format.rs"]
+#[allow(dead_code, reason = "the page calls it; here its unit tests run, which need no browser")]
+mod format;
 mod fusion;
 mod golden;
 mod gradients;
 mod heap;
 mod kernels;
+#[path = "../app/src/widgets/nameless.rs"]
+#[allow(dead_code, reason = "as format")]
+mod nameless;
 mod pictures;
 mod plans;
 mod recipe;
