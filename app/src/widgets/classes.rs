@@ -3,7 +3,7 @@
 
 use crate::page::lang::{Lang, lang};
 
-const CHINESE: [(&str, &str); 20] = [
+const CHINESE: [(&str, &str); 23] = [
     ("T-shirt/top", "T 恤"),
     ("Trouser", "裤子"),
     ("Pullover", "套头衫"),
@@ -24,6 +24,9 @@ const CHINESE: [(&str, &str); 20] = [
     ("horse", "马"),
     ("ship", "船"),
     ("truck", "卡车"),
+    ("Platelets", "血小板"),
+    ("RBC", "红细胞"),
+    ("WBC", "白细胞"),
 ];
 
 /// A class as the page calls it; follows the language.

@@ -121,6 +121,10 @@ pub fn Curve(
                 out += &format!("{}{:.1},{:.1}", if out.is_empty() { "M" } else { "L" }, x_of(b, *x), y_of(b, *y));
             }
         }
+        if !out.is_empty() && !out.contains('L') {
+            // A single point is seen too.
+            out += "h3";
+        }
         out
     };
     let summary = move || {

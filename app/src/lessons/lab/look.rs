@@ -7,6 +7,7 @@ use super::Bench;
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request, Values};
 use crate::page::lang::t;
+use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::inside::{Place, Tensors};
 use crate::widgets::live::feed;
@@ -69,7 +70,7 @@ pub fn Layers(bench: Bench) -> impl IntoView {
             <label class="row"><span class="quiet">{t("gradient of the loss for the class", "对此类别损失的梯度")}</span>
                 <select id="target" on:change=choose>
                     {move || classes().into_iter().enumerate().map(|(k, c)| view! {
-                        <option value=k.to_string() selected=move || target.get() == Some(k as u32)>{c}</option>
+                        <option value=k.to_string() selected=move || target.get() == Some(k as u32)>{class_name(&c)}</option>
                     }).collect_view()}
                 </select>
             </label>

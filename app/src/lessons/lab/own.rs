@@ -10,6 +10,7 @@ use crate::engine::FileData;
 use crate::engine::training::{Frozen, Said};
 use crate::page::lang::t;
 use crate::widgets::camera::{Camera, shot};
+use crate::widgets::classes::class_name;
 use crate::widgets::files;
 use crate::widgets::format::number;
 
@@ -95,8 +96,9 @@ pub fn Own(bench: Bench) -> impl IntoView {
     };
     let none = move || run.report.with(Option::is_none);
     let filmed = move || filming.with(Option::is_some);
-    let class =
-        move |k: usize| run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k).cloned()).unwrap_or_default());
+    let class = move |k: usize| {
+        run.report.with(|r| r.as_ref().and_then(|r| r.classes.get(k).map(|c| class_name(c))).unwrap_or_default())
+    };
     let own = move || chosen.with(|c| c.as_ref().is_some_and(|c| c.image == OWN));
     let said = move || {
         let p = image.get("probabilities");
