@@ -1,6 +1,7 @@
 //! Run folders: what a kill, a full disk or a second trainer may do to them, and the files in
 //! them against the programs that will read them.
 
+mod archive;
 mod folder;
 mod formats;
 mod kill;

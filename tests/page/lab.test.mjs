@@ -3,19 +3,11 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { folder, losses, native, pictures, png, same, unpack } from "./files.mjs";
-import { killGpuProcess, launch, matrix, open, serve, until } from "./open.mjs";
+import { killGpuProcess, matrix, site, until } from "./open.mjs";
 
-let address, stop, browser;
-before(async () => {
-  [address, stop] = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await stop?.();
-});
+const visit = site();
 
 const step = (page) => page.locator("#run-status").getAttribute("data-step").then(Number);
 const field = (page, key) => page.locator(`#recipe-form [name="${key}"]`);
@@ -51,7 +43,7 @@ async function saved(page, button) {
 }
 
 test("text and form follow each other", async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   const text = page.locator("#recipe-text");
   await until(() => text.inputValue(), (t) => t.includes("fashion-sample"), "the recipe");
   await set(page, "optimizer.lr", "0.005");
@@ -70,14 +62,14 @@ test("text and form follow each other", async () => {
   assert.equal(await field(page, "optimizer.lr").inputValue(), "0.005", "the form stays");
   await text.fill((await text.inputValue()).replace("batch = 0", "batch = 16"));
   const url = await until(() => page.url(), (u) => u.includes("batch+%3D+16"), "the address has the text");
-  const other = await open(browser, address, url.slice(url.indexOf("/#")));
+  const other = await visit(url.slice(url.indexOf("/#")));
   await until(() => field(other.page, "train.batch").inputValue(), (v) => v === "16", "a link brings the recipe");
   await other.close();
   await close();
 });
 
 test("every key of the form has a meaning in Chinese", async () => {
-  const { page, close } = await open(browser, address, "/#/lab", { locale: "zh-CN" });
+  const { page, close } = await visit("/#/lab", { locale: "zh-CN" });
   await page.locator("#recipe-form .entry").first().waitFor();
   for (const kind of ["adam", "sgd", "rmsprop", "adamw"]) {
     await field(page, "optimizer.kind").selectOption(kind);
@@ -98,7 +90,7 @@ test("20 steps of seed-cnn-32: here, natively, and each continued by the other",
   const course = losses(long);
   const all = [...Array(20).keys()].map((k) => k + 1);
 
-  const { page, close } = await open(browser, address, "/#/lab?recipe=seed-cnn-32", { acceptDownloads: true });
+  const { page, close } = await visit("/#/lab?recipe=seed-cnn-32", { acceptDownloads: true });
   await set(page, "train.steps", "20");
   await build(page);
   await take(page, 10);
@@ -132,7 +124,7 @@ test("a native run whose images are not here can be looked into", { timeout: 300
   const run = join(folder(), "own");
   await native("train", "quick", "--backend", "cpu", "--out", run, "--set", "data.set=folder", "--set", `data.root=${root}`,
     "--set", "data.normalize=none", "--set", "train.batch=8", "--set", "train.epochs=3");
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await page.locator("#open-folder").setInputFiles(run);
   await page.locator(".notice").waitFor({ timeout: 60_000 });
   assert.match(await page.locator(".notice").textContent(), /images are not here/);
@@ -156,7 +148,7 @@ test("a native run whose images are not here can be looked into", { timeout: 300
 
 test("a folder of pictures is trained on, and another recipe compared", { timeout: 300_000 }, async () => {
   const root = pictures(20);
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await page.locator("#open-folder").setInputFiles(root);
   assert.match(await page.locator("#pictures").textContent(), /2 classes, 32 pictures to train on and 8 to test/);
   assert.equal(await field(page, "data.set").inputValue(), "folder");
@@ -179,7 +171,7 @@ test("a folder of pictures is trained on, and another recipe compared", { timeou
 });
 
 test("an image layer by layer: a channel's numbers, and where they come from", { timeout: 180_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await build(page);
   await take(page, 1);
   await page.locator("#own-picture").setInputFiles({ name: "x.png", mimeType: "image/png", buffer: png(28, (x, y) => [x * 9, y * 9, 128]) });
@@ -209,7 +201,7 @@ test("an image layer by layer: a channel's numbers, and where they come from", {
 });
 
 test("blood cells are colour, and the recipe says so", { timeout: 180_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await field(page, "data.set").selectOption("blood-cells");
   await page.locator("#build").click();
   const alert = page.locator("figure[data-widget=train] [role=alert]");
@@ -223,7 +215,7 @@ test("blood cells are colour, and the recipe says so", { timeout: 180_000 }, asy
 });
 
 test("a GPU process that dies takes no training with it", { timeout: 300_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await page.locator("#device[data-backend=cpu]").waitFor();
   await page.getByRole("button", { name: "Use WebGPU" }).click();
   await page.locator("#device[data-backend=gpu]").waitFor();
@@ -239,7 +231,7 @@ test("a GPU process that dies takes no training with it", { timeout: 300_000 }, 
 });
 
 test("a kept run outlives the page; a hidden page pauses unless told otherwise", { timeout: 180_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await page.locator("#keep").check();
   await build(page);
   await take(page, 3);
@@ -268,7 +260,7 @@ test("a kept run outlives the page; a hidden page pauses unless told otherwise",
 });
 
 test("files that are nothing the page knows are named, and nothing is lost", async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await build(page);
   const alert = page.locator("figure[data-widget=files] [role=alert]");
   await page.locator("#open-files").setInputFiles({ name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("x") });

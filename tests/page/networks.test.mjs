@@ -1,20 +1,11 @@
 // What a reader does in chapters 5 to 8, by mouse and by keyboard, and the mathematics that must hold then.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import { ask, drag, near, numbers, press, sum, times, value, whole } from "./hands.mjs";
-import { launch, matrix, open, serve, until } from "./open.mjs";
+import { matrix, site, until } from "./open.mjs";
 
-let address, stop, browser;
-before(async () => {
-  [address, stop] = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await stop?.();
-});
-const visit = (path, options) => open(browser, address, path, options);
+const visit = site();
 
 // Chapter 5
 

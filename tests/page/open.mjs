@@ -9,6 +9,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 
 const need = (name) => {
@@ -17,7 +18,7 @@ const need = (name) => {
 };
 
 /** Starts `chainrule serve` on a free port: [address, stop]. */
-export async function serve() {
+async function serve() {
   const args = ["serve", "--dist", need("CHAINRULE_DIST"), "--port", "0", "--json"];
   const child = spawn(need("CHAINRULE_BIN"), args, { stdio: ["ignore", "pipe", "inherit"] });
   const [line] = await once(createInterface({ input: child.stdout }), "line");
@@ -28,7 +29,7 @@ export async function serve() {
   return [JSON.parse(line).address, stop];
 }
 
-export const launch = () =>
+const launch = () =>
   chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--enable-unsafe-webgpu", "--disable-background-networking", "--disable-component-update",
@@ -36,7 +37,7 @@ export const launch = () =>
   });
 
 /** A page of its own at `path`, and what went wrong on it so far. */
-export async function open(browser, address, path, options = {}) {
+async function open(browser, address, path, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en", ...options });
   const page = await context.newPage();
   const wrong = [];
@@ -64,6 +65,23 @@ export async function open(browser, address, path, options = {}) {
     assert.deepEqual(wrong, []);
   };
   return { page, close };
+}
+
+/** For a file of tests: the served page in a browser, and a way to visit it. */
+export function site() {
+  let address, stop, browser;
+  before(async () => {
+    [address, stop] = await serve();
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    await stop?.();
+  });
+  const visit = (path, options) => open(browser, address, path, options);
+  /** The two by themselves, for a test that brings its own context. */
+  visit.parts = () => ({ address, browser });
+  return visit;
 }
 
 /** Session steps so far: what the page shows was computed. */

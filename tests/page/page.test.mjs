@@ -3,25 +3,17 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
-import { launch, matrix, open, serve, steps, until } from "./open.mjs";
+import { test } from "node:test";
+import { matrix, site, steps, until } from "./open.mjs";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const table = readFileSync(new URL("../../app/src/lessons/mod.rs", import.meta.url), "utf8");
 const CHAPTERS = [...table.match(/pub static ALL[^;]*;/s)[0].matchAll(/name: "([a-z-]+)"/g)].map((m) => m[1]);
 
-let address, stop, browser;
-before(async () => {
-  [address, stop] = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await stop?.();
-});
+const visit = site();
 
 test("the browser offers a WebGPU adapter, and the page computes on the CPU where it is emulated", async () => {
-  const { page, close } = await open(browser, address, "/#/softmax");
+  const { page, close } = await visit("/#/softmax");
   assert.ok(await page.evaluate(async () => Boolean(await navigator.gpu?.requestAdapter())));
   await page.locator("#device[data-backend=cpu]").waitFor();
   await close();
@@ -31,7 +23,7 @@ test("every chapter opens in both languages, shows its widgets, and computes", a
   assert.ok(CHAPTERS.length >= 2, "the table of chapters");
   for (const name of CHAPTERS) {
     for (const locale of ["en", "zh-CN"]) {
-      const { page, close } = await open(browser, address, `/#/${name}`, { locale });
+      const { page, close } = await visit(`/#/${name}`, { locale });
       await page.locator("figure.widget").first().waitFor();
       const read = async () => [await steps(page), await page.locator("#run-status").count()];
       await until(read, ([n, run]) => n > 0 || run > 0, `${name}: session steps`);
@@ -44,7 +36,7 @@ test("every chapter opens in both languages, shows its widgets, and computes", a
 });
 
 test("softmax: a logit moved by the keyboard moves every probability, and they sum to 1", async () => {
-  const { page, close } = await open(browser, address, "/#/softmax");
+  const { page, close } = await visit("/#/softmax");
   const bars = page.locator("[data-widget=bars] .rows .num");
   const read = async () => (await bars.allTextContents()).map((t) => Number(t.replace("−", "-")));
   const first = await until(read, (p) => p.length === 4 && p.every(Number.isFinite), "probabilities");
@@ -59,7 +51,7 @@ test("softmax: a logit moved by the keyboard moves every probability, and they s
 });
 
 test("softmax: dragging by mouse; a constant changes nothing but the naive form", async () => {
-  const { page, close } = await open(browser, address, "/#/softmax");
+  const { page, close } = await visit("/#/softmax");
   const handle = page.locator("[data-widget=bars] [role=slider]").nth(1);
   await handle.scrollIntoViewIfNeeded();
   const box = await handle.boundingBox();
@@ -79,7 +71,7 @@ test("softmax: dragging by mouse; a constant changes nothing but the naive form"
 });
 
 test("another language keeps the state; the address brings it back", async () => {
-  const { page, close } = await open(browser, address, "/#/softmax?c=3&a=1,2,3,4");
+  const { page, close } = await visit("/#/softmax?c=3&a=1,2,3,4");
   const value = () => page.locator("[data-widget=overflow] input[type=range]").inputValue();
   assert.equal(await until(value, (v) => v === "3", "c from the address"), "3");
   await page.getByRole("button", { name: "中文" }).click();
@@ -89,7 +81,7 @@ test("another language keeps the state; the address brings it back", async () =>
   await page.locator("[data-widget=bars] [role=slider]").first().focus();
   await page.keyboard.press("ArrowUp");
   const url = await until(() => page.url(), (u) => u.includes("a=1.1"), "the address follows");
-  const other = await open(browser, address, url.slice(url.indexOf("/#")));
+  const other = await visit(url.slice(url.indexOf("/#")));
   const now = () => other.page.locator("[data-widget=bars] [role=slider]").first().getAttribute("aria-valuenow");
   assert.ok(Math.abs(Number(await now()) - 1.1) < 1e-6);
   await other.close();
@@ -97,7 +89,7 @@ test("another language keeps the state; the address brings it back", async () =>
 });
 
 test("the first screen trains by itself and holds up nothing", async () => {
-  const { page, close } = await open(browser, address, "/");
+  const { page, close } = await visit("/");
   const step = () => page.locator("#run-status").getAttribute("data-step").then(Number);
   await until(step, (n) => n > 3, "training steps");
   // From here on the page is warm: no task may hold it up.
@@ -111,7 +103,7 @@ test("the first screen trains by itself and holds up nothing", async () => {
 });
 
 test("100 numbers of a training step, each walked to its leaves", { timeout: 600_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/lab");
+  const { page, close } = await visit("/#/lab");
   await page.locator("#build").click();
   await page.locator("#step:not([disabled])").click();
   await until(() => page.locator("#run-status").getAttribute("data-step"), (n) => n === "1", "one step");
@@ -162,7 +154,7 @@ test("100 numbers of a training step, each walked to its leaves", { timeout: 600
 });
 
 test("a kernel: measured, edited, broken, repaired", { timeout: 300_000 }, async () => {
-  const { page, close } = await open(browser, address, "/#/softmax");
+  const { page, close } = await visit("/#/softmax");
   await until(() => steps(page), (n) => n > 0, "a step");
   await page.locator("details.kernels > summary").click();
   const kernel = page.locator('details.kernel[data-kernel*="softmax"]').first();
@@ -187,7 +179,7 @@ test("no serious accessibility violation on any page, light and dark", { timeout
   const told = [];
   for (const name of ["", ...CHAPTERS, "lab"]) {
     for (const colorScheme of ["light", "dark"]) {
-      const { page, close } = await open(browser, address, `/#/${name}`, { colorScheme });
+      const { page, close } = await visit(`/#/${name}`, { colorScheme });
       await page.locator("h1").waitFor();
       await page.waitForTimeout(500);
       await page.evaluate(axe);
@@ -202,7 +194,7 @@ test("no serious accessibility violation on any page, light and dark", { timeout
 
 test("no page is wider than a phone", async () => {
   for (const name of ["", ...CHAPTERS, "lab"]) {
-    const { page, close } = await open(browser, address, `/#/${name}`, { viewport: { width: 360, height: 760 } });
+    const { page, close } = await visit(`/#/${name}`, { viewport: { width: 360, height: 760 } });
     await page.locator("h1").waitFor();
     await page.waitForTimeout(400);
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 360, `#/${name}`);
@@ -211,7 +203,7 @@ test("no page is wider than a phone", async () => {
 });
 
 test("code and data before the first training step are small", async () => {
-  const { page, close } = await open(browser, address, "/");
+  const { page, close } = await visit("/");
   await until(() => page.locator("#run-status").getAttribute("data-step"), (n) => Number(n) > 0, "a step");
   const loaded = () =>
     performance.getEntriesByType("resource").map((e) => [new URL(e.name).pathname, e.encodedBodySize]);
@@ -231,7 +223,7 @@ test("code and data before the first training step are small", async () => {
 });
 
 test("the page works offline after the first visit", async () => {
-  const { page, close } = await open(browser, address, "/#/softmax");
+  const { page, close } = await visit("/#/softmax");
   await page.evaluate(() => navigator.serviceWorker.ready);
   await until(() => page.evaluate(async () => (await caches.keys()).length), (n) => n > 0, "a cache");
   await page.context().setOffline(true);

@@ -1,6 +1,6 @@
 //! Messages as the browser carries them: `[number, message, [Float32Array or Uint8Array ...]]`, arrays
-//! transferred. The message is in Postcard's binary form: its reader is a third of JSON's in the
-//! download, and it carries numbers that are not finite.
+//! transferred. The message is in Postcard's binary form: its reader is less to download than
+//! JSON's (24 KB less, compressed), and it carries numbers that are not finite.
 
 use js_sys::{Array, Float32Array, Uint8Array};
 use serde::Serialize;

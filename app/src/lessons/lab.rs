@@ -85,7 +85,7 @@ pub fn Lab() -> impl IntoView {
             <h2>{t("Layer by layer", "逐层查看")}</h2>
             <figure class="widget" data-widget="layers"><look::Layers bench /></figure>
             <h2>{t("Compare two runs", "比较两次训练")}</h2>
-            <figure class="widget" data-widget="compare"><compare::Compare run /></figure>
+            <figure class="widget" data-widget="compare"><compare::Compare /></figure>
             <Kernels scenes=vec![live, image] />
         </article>
     }

@@ -40,11 +40,6 @@ impl Camera {
     }
 }
 
-// SAFETY: the page has one thread.
-unsafe impl Send for Camera {}
-// SAFETY: as above.
-unsafe impl Sync for Camera {}
-
 /// The middle square of what a video shows, as a PNG file; `canvas` is drawn on.
 pub async fn shot(video: &HtmlVideoElement, canvas: &HtmlCanvasElement) -> Result<FileData, String> {
     let (w, h) = (video.video_width(), video.video_height());

@@ -211,9 +211,9 @@ impl RunFolder {
             checkpoint = Some(c);
         }
         let mut metrics = files.get(METRICS).cloned().unwrap_or_default();
-        if let Some(c) = &checkpoint {
-            metrics.truncate(usize::try_from(c.cursor.logs.metrics_bytes).unwrap_or(usize::MAX));
-        }
+        // Before its first checkpoint a run stands at step 0, whatever it logged: as when it is resumed.
+        let length = checkpoint.as_ref().map_or(0, |c| c.cursor.logs.metrics_bytes);
+        metrics.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         let lines = super::log::parse(METRICS, &text(METRICS, metrics)?).map_err(|e| damaged(METRICS, e))?;
         Ok(RunFolder { recipe, card, lines, checkpoint, best })
     }

@@ -67,7 +67,7 @@ pub fn record(run: Run) {
 }
 
 #[component]
-pub fn Compare(run: Run) -> impl IntoView {
+pub fn Compare() -> impl IntoView {
     let History(all) = expect_context();
     let picked = [RwSignal::new(None::<u32>), RwSignal::new(None::<u32>)];
     let ids = Memo::new(move |_| all.with(|a| a.iter().map(|p| (p.id, p.name.clone())).collect::<Vec<_>>()));
@@ -129,7 +129,6 @@ pub fn Compare(run: Run) -> impl IntoView {
     let steps = Signal::derive(move || t("step", "步")().to_string());
     let title = move |en, zh| Signal::derive(move || t(en, zh)().to_string());
     let two = move || ids.with(|i| i.len() >= 2);
-    let _ = run;
     view! {
         <Show when=two fallback=|| view! {
             <p class="quiet">{t("Train one recipe, build another, and both stand here. The folder of a native run counts as well.",

@@ -35,7 +35,8 @@ pub fn Own(bench: Bench) -> impl IntoView {
     let picture = RwSignal::new(None::<FileData>);
     let invert = RwSignal::new(false);
     let failed = RwSignal::new(None::<String>);
-    let filming = RwSignal::new(None::<Camera>);
+    // A browser's object, so it stays on this thread.
+    let filming = RwSignal::new_local(None::<Camera>);
     let video = NodeRef::<leptos::html::Video>::new();
     Effect::new(move |_| {
         let (Some(file), invert) = (picture.get(), invert.get()) else { return };
