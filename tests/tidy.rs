@@ -23,10 +23,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("models", &[]),
     ("recipe", &["models"]),
     ("network", &["autodiff", "cell", "graph", "nn", "ops", "optim", "recipe", "tensor"]),
-    ("data", &[]),
+    ("checksum", &[]),
+    ("data", &["checksum"]),
     ("metrics", &[]),
-    ("events", &["tensor"]),
-    ("checkpoint", &["tensor"]),
+    ("events", &["checksum", "tensor"]),
+    ("checkpoint", &["checksum", "tensor"]),
     (
         "train",
         &[

@@ -16,6 +16,7 @@ pub mod filters;
 pub mod histogram;
 pub mod proto;
 
+use crate::checksum::crc32c;
 pub use filters::filters_png;
 use histogram::Histogram;
 use proto::Message;
@@ -36,7 +37,7 @@ pub enum EventsError {
 }
 
 fn masked_crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+    crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// Frames a payload as one record.

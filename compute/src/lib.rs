@@ -4,6 +4,7 @@ pub mod autodiff;
 pub mod backend;
 pub mod cell;
 pub mod checkpoint;
+pub mod checksum;
 pub mod data;
 pub mod difference;
 pub mod events;

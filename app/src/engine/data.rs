@@ -10,9 +10,12 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
+use super::inflate::{GZIP, inflate};
 use super::training::Pictures;
 use super::{FileData, Values, picture};
 
+/// The most that a file may unpack to.
+const MOST_BYTES: u64 = 1 << 30;
 /// Images in one part of the sample.
 const PART: usize = 1000;
 
@@ -146,7 +149,7 @@ async fn cifar10(limit: Option<usize>) -> Result<Dataset, String> {
     Ok(Dataset { name: "cifar10".into(), classes: cifar::CLASSES.map(String::from).to_vec(), train, test })
 }
 
-/// The bytes of a file beside the page.
+/// The bytes of a file beside the page, unpacked where it is in gzip.
 async fn get(path: &str) -> Result<Vec<u8>, String> {
     let failed = |e: JsValue| format!("{path} could not be fetched: {}", js_sys::Object::from(e).to_string());
     let scope: web_sys::DedicatedWorkerGlobalScope =
@@ -157,5 +160,9 @@ async fn get(path: &str) -> Result<Vec<u8>, String> {
         return Err(format!("{path}: the server answers {}", response.status()));
     }
     let buffer = JsFuture::from(response.array_buffer().map_err(failed)?).await.map_err(failed)?;
-    Ok(Uint8Array::new(&buffer).to_vec())
+    let bytes = Uint8Array::new(&buffer).to_vec();
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        return inflate(path, GZIP, &bytes, MOST_BYTES).await;
+    }
+    Ok(bytes)
 }

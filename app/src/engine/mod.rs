@@ -8,6 +8,7 @@ pub mod client;
 mod data;
 pub mod device;
 mod envelope;
+mod inflate;
 pub mod kernels;
 mod picture;
 mod run;

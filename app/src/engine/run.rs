@@ -83,7 +83,7 @@ impl Run {
         files: Vec<FileData>,
         pictures: &[FileData],
     ) -> Result<Run, String> {
-        let folder = archive::read(name, files)?;
+        let folder = archive::read(name, files).await?;
         let recipe = Recipe::parse(&format!("{name}/recipe.toml"), &folder.recipe, &[]).map_err(text)?;
         let (set, missing) = match data::fetch(&recipe.data, pictures).await {
             Ok(set) => (set, None),

@@ -5,6 +5,7 @@
 //! generator state to save.
 
 use super::CheckpointError;
+use crate::checksum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -65,7 +66,7 @@ pub struct FileDigest {
 impl FileDigest {
     /// The digest of a whole file.
     pub fn of(bytes: &[u8]) -> FileDigest {
-        FileDigest { bytes: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) }
+        FileDigest { bytes: bytes.len() as u64, crc32c: checksum::crc32c(bytes) }
     }
 }
 

@@ -12,6 +12,7 @@
 //! Bytes after the end are allowed: cameras append previews there.
 
 use super::DataError;
+use crate::checksum::crc32;
 
 /// The three formats read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,9 +66,7 @@ impl<'a> Walk<'a> {
             }
             let body = self.slice(at + 4, length.saturating_add(4), "a PNG chunk")?;
             let stored = u32::from_be_bytes(self.take(at + 8 + length, "a PNG chunk")?);
-            let mut crc = flate2::Crc::new();
-            crc.update(body);
-            if crc.sum() != stored {
+            if crc32(body) != stored {
                 let problem = format!("checksum of PNG chunk {} is wrong", kind.escape_ascii());
                 return Err(self.corrupt(at, problem, AGAIN));
             }

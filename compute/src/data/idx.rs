@@ -11,6 +11,7 @@
 
 use std::io::Read;
 
+#[cfg(feature = "gzip")]
 use flate2::bufread::MultiGzDecoder;
 
 use super::{DataError, Images};
@@ -34,15 +35,26 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
         return Err(DataError::Empty { file: name.into(), what: "the file".into(), advice: AGAIN });
     }
     if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut source = Source { name, read: 0, inner: MultiGzDecoder::new(bytes), at: gzip_position(bytes.len()) };
-        source.idx()
+        gzip(name, bytes)
     } else {
         let mut source = Source { name, read: 0, inner: bytes, at: |_: &&[u8]| None };
         source.idx()
     }
 }
 
+#[cfg(not(feature = "gzip"))]
+fn gzip(name: &str, _: &[u8]) -> Result<Idx, DataError> {
+    let problem = "a gzip file, which this build does not read".into();
+    Err(DataError::Corrupt { file: name.into(), offset: 0, problem, advice: "unpack it first" })
+}
+
+#[cfg(feature = "gzip")]
+fn gzip(name: &str, bytes: &[u8]) -> Result<Idx, DataError> {
+    Source { name, read: 0, inner: MultiGzDecoder::new(bytes), at: gzip_position(bytes.len()) }.idx()
+}
+
 /// Where in the compressed file a gzip decoder stands.
+#[cfg(feature = "gzip")]
 fn gzip_position(total: usize) -> impl Fn(&MultiGzDecoder<&[u8]>) -> Option<u64> {
     move |decoder| Some((total - decoder.get_ref().len()) as u64)
 }

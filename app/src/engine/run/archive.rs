@@ -1,14 +1,14 @@
 //! A run's folder as a ZIP archive: written by the page, and read again; or read file by file.
 
-use std::io::{Cursor as Bytes, Read, Write};
-
 use compute::checkpoint::weights_to_bytes;
+use compute::checksum::crc32;
 use compute::train::folder::{ModelCard, RECIPE, RunFolder};
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchive, ZipArchiveWriter, ZipVerification};
+use std::io::Write;
 
 use super::{Files, Run, text};
 use crate::engine::FileData;
+use crate::engine::inflate::{DEFLATE, inflate};
 
 /// The most that an archive may unpack to.
 const MOST_BYTES: u64 = 1 << 30;
@@ -58,28 +58,35 @@ impl Run {
 
 /// Files in a folder of one name. Stored as they are: weights hardly shrink.
 fn pack(folder: &str, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>, String> {
-    let mut zip = ZipWriter::new(Bytes::new(vec![]));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut zip = ZipArchiveWriter::new(vec![]);
     for (path, bytes) in files {
-        zip.start_file(format!("{folder}/{path}"), options).map_err(text)?;
-        zip.write_all(bytes).map_err(text)?;
+        let path = format!("{folder}/{path}");
+        let (mut entry, _) = zip.new_file(&path).compression_method(CompressionMethod::STORE).start().map_err(text)?;
+        entry.write_all(bytes).map_err(text)?;
+        entry.finish(DataDescriptorOutput::new(crc32(bytes), bytes.len() as u64)).map_err(text)?;
     }
-    Ok(zip.finish().map_err(text)?.into_inner())
+    zip.finish().map_err(text)
 }
 
-/// The files of an archive, by path.
-fn unpack(name: &str, bytes: &[u8]) -> Result<Files, String> {
+/// The files of an archive, by path; each against its checksum.
+async fn unpack(name: &str, bytes: &[u8]) -> Result<Files, String> {
     let bad = |e: String| format!("{name}: not an archive that can be read: {e}");
-    let mut zip = ZipArchive::new(Bytes::new(bytes)).map_err(|e| bad(text(e)))?;
-    let (mut out, mut left) = (Files::new(), MOST_BYTES);
-    for k in 0..zip.len() {
-        let file = zip.by_index(k).map_err(|e| bad(text(e)))?;
-        if file.is_dir() {
+    let broken = |e: rawzip::Error| bad(text(e));
+    let zip = ZipArchive::from_slice(bytes).map_err(broken)?;
+    let (mut out, mut left, mut entries) = (Files::new(), MOST_BYTES, zip.entries());
+    while let Some(entry) = entries.next_entry().map_err(broken)? {
+        if entry.is_dir() {
             continue;
         }
-        let path = file.name().map_err(|e| bad(text(e)))?.to_string();
-        let mut content = vec![];
-        file.take(left + 1).read_to_end(&mut content).map_err(|e| bad(text(e)))?;
+        let path = entry.file_path().try_normalize().map_err(broken)?.as_ref().to_string();
+        let data = zip.get_entry(entry.wayfinder()).map_err(broken)?;
+        let content = match entry.compression_method() {
+            CompressionMethod::STORE => data.data().to_vec(),
+            CompressionMethod::DEFLATE => inflate(&path, DEFLATE, data.data(), left).await.map_err(bad)?,
+            other => return Err(bad(format!("{path} is packed by method {other:?}; only deflate is read"))),
+        };
+        let found = ZipVerification { crc: crc32(&content), uncompressed_size: content.len() as u64 };
+        data.claim_verifier().valid(found).map_err(|e| bad(format!("{path}: {e}")))?;
         left = left.checked_sub(content.len() as u64).ok_or_else(|| bad("it unpacks to more than 1 GiB".into()))?;
         out.insert(path, content);
     }
@@ -88,12 +95,12 @@ fn unpack(name: &str, bytes: &[u8]) -> Result<Files, String> {
 
 /// The run in a folder's files, or in the one archive given. The folder may lie in others: what
 /// counts is where `recipe.toml` is.
-pub fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String> {
+pub async fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String> {
     let mut all: Files = files.into_iter().map(|f| (f.name, f.bytes)).collect();
     if let (1, Some((path, bytes))) = (all.len(), all.first_key_value())
         && path.to_ascii_lowercase().ends_with(".zip")
     {
-        all = unpack(path, bytes)?;
+        all = unpack(path, bytes).await?;
     }
     let roots = all.keys().filter_map(|p| p.strip_suffix(RECIPE)).filter(|r| r.is_empty() || r.ends_with('/'));
     let Some(root) = roots.min_by_key(|r| r.len()).map(str::to_string) else {

@@ -3,6 +3,7 @@
 
 use super::RunError;
 use crate::checkpoint::FileDigest;
+use crate::checksum::{Digest, crc32c_digest};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -70,9 +71,10 @@ impl Disk {
             .change()
             .and_then(|()| OpenOptions::new().write(true).create_new(true).open(path))
             .map_err(at(path, "create"))?;
-        let mut sink = Sink { disk: self, file: &mut file, digest: FileDigest::default(), failure: None };
+        let mut sink = Sink { disk: self, file: &mut file, bytes: 0, sum: crc32c_digest(), failure: None };
         let filled = fill(&mut sink);
-        let (digest, failure) = (sink.digest, sink.failure);
+        let digest = FileDigest { bytes: sink.bytes, crc32c: sink.sum.finalize() };
+        let failure = sink.failure;
         // The cause, rather than what the code in between made of it.
         if let Some(source) = failure {
             return Err(at(path, "write")(source));
@@ -134,7 +136,8 @@ impl Disk {
 pub struct Sink<'a> {
     disk: &'a mut Disk,
     file: &'a mut File,
-    digest: FileDigest,
+    bytes: u64,
+    sum: Digest,
     failure: Option<io::Error>,
 }
 
@@ -145,8 +148,8 @@ impl Write for Sink<'_> {
             self.failure = Some(e);
             return Err(kind.into());
         }
-        self.digest.bytes += bytes.len() as u64;
-        self.digest.crc32c = crc32c::crc32c_append(self.digest.crc32c, bytes);
+        self.bytes += bytes.len() as u64;
+        self.sum.update(bytes);
         Ok(bytes.len())
     }
 
