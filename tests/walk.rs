@@ -3,7 +3,7 @@
 //!
 //! [`evaluate`] runs a cell compiled, [`one`] walks it for one element; a test compares the two.
 
-use compute::cell::vm::{Program, View, Workers};
+use compute::cell::vm::{self, View, Workers};
 use compute::cell::{Cell, eval};
 use compute::graph::{Graph, Kind, Leaf, NodeId, TensorType};
 use compute::tensor::{DType, unravel};
@@ -74,7 +74,7 @@ pub fn evaluate(
     inputs: &[&[f64]],
     output: &TensorType,
 ) -> Result<Vec<f64>, String> {
-    let program = Program::compile(cell, output, types)?;
+    let program = vm::compile(cell, output, types)?;
     let integers: Vec<Integers> = types.iter().zip(inputs).map(|(ty, x)| Integers::of(ty, x)).collect();
     let views: Vec<View<f64>> = integers.iter().zip(inputs).map(|(i, x)| i.view(x)).collect();
     let mut out = vec![f64::NAN; output.numel()];

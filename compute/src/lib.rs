@@ -21,7 +21,6 @@ pub mod recipe;
 pub mod rewrite;
 pub mod session;
 pub mod tensor;
-mod threads;
 pub mod train;
 
 #[cfg(feature = "cli")]

@@ -1,7 +1,7 @@
 //! Kernels run by the interpreter: the fused definition, element for element.
 
 use super::host::{Buffer, Place, Step};
-use crate::cell::vm::{Float, Program, View, Workers};
+use crate::cell::vm::{self, Float, Program, View, Workers};
 use crate::graph::{NodeId, TensorType};
 use crate::plan::{Kernel, Plan};
 use crate::tensor::DType;
@@ -28,7 +28,7 @@ impl Fused {
         }
         let ty = plan.graph.ty(node).clone();
         let types: Vec<&TensorType> = sources.iter().map(|p| &p.ty).collect();
-        let program = Program::compile(&cell, &ty, &types)?;
+        let program = vm::compile(&cell, &ty, &types)?;
         Ok(Fused { program, sources, ty })
     }
 

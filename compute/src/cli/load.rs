@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
+use lanes::threads::prelude::*;
 
 use super::cache;
 use crate::data::{DataError, Dataset, Images, assemble, cifar, folder, idx, picture, sample};

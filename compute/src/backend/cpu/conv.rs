@@ -3,12 +3,9 @@
 //!
 //! Tasks are cut by the sizes alone; partial gradients are added in their order.
 
-use super::blas::Strides;
 use super::matmul::combine;
-use super::micro;
 use super::shared::Shared;
 use super::source::{Band, Conv, Find, Grid, Source, numbers};
-use super::vector::{Lanes, WIDE};
 use super::window::{Rows, Window};
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::{Scratch, Workers};
@@ -16,7 +13,10 @@ use crate::graph::NodeId;
 use crate::ops::Lowering;
 use crate::ops::conv2d::Geometry;
 use crate::plan::{Kernel, Plan};
-use crate::threads::prelude::*;
+use lanes::Strides;
+use lanes::micro;
+use lanes::threads::prelude::*;
+use lanes::vector::{Lanes, WIDE};
 
 /// Most tasks that keep a partial gradient each.
 const PARTS: usize = 32;

@@ -9,18 +9,19 @@
 //! Work is cut into tasks by the sizes alone, and partial sums are added in the order of tasks, so
 //! the bits do not depend on the number of threads.
 
-use super::blas::{Strides, product};
-use super::micro;
+use super::blas::product;
 use super::operand::Operand;
 use super::shared::Shared;
 use super::source::{Band, Find, Grid, Source, numbers};
-use super::vector::{Lanes, WIDE};
 use crate::backend::host::{Buffer, Place, Step};
 use crate::cell::vm::Workers;
 use crate::graph::NodeId;
 use crate::ops::matmul::Matmul;
 use crate::plan::{Kernel, Plan};
-use crate::threads::prelude::*;
+use lanes::Strides;
+use lanes::micro;
+use lanes::threads::prelude::*;
+use lanes::vector::{Lanes, WIDE};
 
 /// Elements of a tile: 256 KiB, half of a core's level-2 cache.
 const TILE: usize = 1 << 16;

@@ -5,14 +5,12 @@
 mod blas;
 mod conv;
 mod matmul;
-mod micro;
 mod operand;
 mod pointwise;
 mod shared;
 mod source;
 #[cfg(test)]
 mod tests;
-mod vector;
 mod window;
 
 use std::sync::Arc;
@@ -61,7 +59,7 @@ impl Cpu {
         Cpu(Host::new(DeviceInfo {
             backend: "cpu",
             name: std::env::consts::ARCH.into(),
-            detail: format!("{}, {} threads", instruction_set(), crate::threads::current_num_threads()),
+            detail: format!("{}, {} threads", instruction_set(), lanes::threads::current_num_threads()),
             max_buffer_bytes: None,
         }))
     }

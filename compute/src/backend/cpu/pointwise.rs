@@ -2,7 +2,7 @@
 
 use super::source::{Find, Input, MOST_INPUTS, MOST_TILES, Source};
 use crate::cell::inline::{Source as Put, substitute};
-use crate::cell::vm::Program;
+use crate::cell::vm;
 use crate::cell::{Cell, Cond, Idx};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
@@ -47,11 +47,11 @@ pub(super) fn cells(plan: &Plan, id: NodeId, find: Find) -> Option<Source> {
     if pointwise {
         let cell = flattened(&cell);
         let types: Vec<&TensorType> = inputs.iter().map(|_| &flat).collect();
-        let program = Program::compile(&cell, &flat, &types).ok()?;
+        let program = vm::compile(&cell, &flat, &types).ok()?;
         return Some(Source::Cells { program: Box::new(program), inputs, pointwise: Some(MOST) });
     }
     let types: Vec<&TensorType> = nodes.iter().map(|n| g.ty(*n)).collect();
-    let program = Program::compile(&cell, out, &types).ok()?;
+    let program = vm::compile(&cell, out, &types).ok()?;
     Some(Source::Cells { program: Box::new(program), inputs, pointwise: None })
 }
 

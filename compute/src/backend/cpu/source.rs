@@ -6,8 +6,6 @@
 //! product of small depth multiplies a band of its right side; whatever is elementwise over these
 //! runs through the interpreter. So an activation of 411 MB exists only a few hundred KB at a time.
 
-use super::blas::Strides;
-use super::micro;
 use super::window::{Rows, Window};
 use crate::backend::host::{Buffer, Place};
 use crate::cell::vm::{Program, Scratch, View};
@@ -16,6 +14,8 @@ use crate::ops::Lowering;
 use crate::plan::Plan;
 use crate::rewrite::view_root;
 use crate::tensor::DType;
+use lanes::Strides;
+use lanes::micro;
 
 /// Positions `offset..offset + len` of all channels of images `first..first + images`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! one column an output position.
 
 use crate::ops::conv2d::Geometry;
+use lanes::rows;
 
 /// Sizes of one convolution. Channels are those of a group.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,9 +93,9 @@ impl Window {
                         y[to..].fill(0.0);
                         let y = &mut y[from..to];
                         if s == 1 {
-                            y.copy_from_slice(&x[start..start + y.len()]);
+                            rows::copy(y, &x[start..start + y.len()]);
                         } else {
-                            y.iter_mut().zip(x[start..].iter().step_by(s)).for_each(|(y, x)| *y = *x);
+                            rows::copy_every(y, &x[start..], s);
                         }
                     });
                 }
@@ -123,9 +124,9 @@ impl Window {
                         let start = rows.at + c * rows.channel + (r - rows.first) * self.input[1] + first;
                         let y = &line[at + from..at + to];
                         if s == 1 {
-                            x[start..start + y.len()].iter_mut().zip(y).for_each(|(x, y)| *x += *y);
+                            rows::add(&mut x[start..start + y.len()], y);
                         } else {
-                            x[start..].iter_mut().step_by(s).zip(y).for_each(|(x, y)| *x += *y);
+                            rows::add_every(&mut x[start..], s, y);
                         }
                     });
                 }

@@ -11,10 +11,10 @@
 
 use std::collections::BTreeMap;
 
-use super::instr::{Instr, Int, Val};
 use super::lin::{Atom, Lin, Lins};
 use crate::cell::{Cell, Cond, Var, inline};
 use crate::tensor::DType;
+use lanes::instr::{Instr, Int, Val};
 
 /// A number and the scope it belongs to.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@
 //! over that range without masks. Other conditions are computed a lane.
 
 use super::compile::{Compiler, ScopeKind, Value};
-use super::instr::{Bound, Instr, Int, Val};
 use super::lin::Lin;
 use crate::cell::{Cell, Cmp, Cond, IdxOp};
+use lanes::instr::{Bound, Instr, Int, Val};
 
 fn inverse(op: Cmp) -> Cmp {
     match op {

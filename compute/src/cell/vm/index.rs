@@ -1,9 +1,9 @@
 //! Compiling indices: linear forms to integer registers, offsets of loads and their checks.
 
 use super::compile::{Compiler, Over};
-use super::instr::{Instr, Int};
 use super::lin::{Atom, Lin};
 use crate::cell::{IdxOp, Var};
+use lanes::instr::{Instr, Int};
 
 impl Compiler<'_> {
     /// A constant.

@@ -6,9 +6,9 @@
 //! additions are cut at 1,024 by partial sums.
 
 use super::compile::{Compiler, Lane, Over, ScopeKind};
-use super::instr::{Flush, Instr, Int, Val};
 use super::{BLOCK, CHAIN, cost};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, Red, Var};
+use lanes::instr::{Flush, Instr, Int, Val};
 
 impl Compiler<'_> {
     /// A reduction as a value of the current scope.

@@ -42,7 +42,7 @@ impl<T: Float> Stored<T> {
 }
 
 fn run_cell<T: Float>(cell: &Cell, out: &TensorType, tys: &[&TensorType], data: &[Vec<f64>]) -> Result<Vec<T>, String> {
-    let program = Program::compile(cell, out, tys)?;
+    let program = compile(cell, out, tys)?;
     let stored: Vec<Stored<T>> = tys.iter().zip(data).map(|(t, d)| Stored::new(t, d)).collect();
     let views: Vec<View<T>> = stored.iter().map(Stored::view).collect();
     let mut y = vec![T::from_f64(f64::NAN); out.numel()];
@@ -96,7 +96,7 @@ fn every_sample_of_every_op_equals_the_evaluation() {
             let data: Vec<Vec<f64>> =
                 sample.inputs.iter().enumerate().map(|(i, (t, f))| fill(t, f, (k * 8 + i) as u32)).collect();
             let label = format!("{} sample {k} ({}, {tys:?})", page.name, sample.op.name());
-            let terms = Program::compile(&cell, &out, &tys).map_or(1.0, |p| p.terms_per_element());
+            let terms = compile(&cell, &out, &tys).map_or(1.0, |p| p.terms_per_element());
             let limit = (200_000.0 / terms.max(1.0)) as usize;
             if let Err(e) = compare(&cell, &out, &tys, &data, limit.clamp(1, 3000)) {
                 wrong.push(format!("{label}: {e}"));

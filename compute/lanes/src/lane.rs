@@ -1,19 +1,14 @@
 //! Instructions on registers with a value for each lane, masks included.
 
-use super::Float;
-use super::View;
-use super::instr::{Int, Val};
-use super::run::{Machine, outside};
-use super::simd::{self, Src};
-use crate::cell::Red;
+use crate::instr::{Int, Val};
+use crate::kinds::Red;
+use crate::run::{Machine, outside};
+use crate::simd::{self, Src};
+use crate::{Float, View};
 
 impl<T: Float> Machine<'_, T> {
     /// Computes a lane register from its operands, over the active range.
-    pub(super) fn lane_op(
-        &mut self,
-        d: u32,
-        f: impl FnOnce(&Self, &mut [T]) -> Result<(), String>,
-    ) -> Result<(), String> {
+    pub fn lane_op(&mut self, d: u32, f: impl FnOnce(&Self, &mut [T]) -> Result<(), String>) -> Result<(), String> {
         let mut dst = std::mem::take(&mut self.r.l[d as usize]);
         let out = f(self, &mut dst[self.lo..self.hi]);
         self.r.l[d as usize] = dst;
@@ -21,7 +16,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// `d = a + k x`, with a loop for each kind of operand that compiles to vector code.
-    pub(super) fn g_mul_add(&mut self, d: u32, a: Int, x: Int, k: i64) {
+    pub fn g_mul_add(&mut self, d: u32, a: Int, x: Int, k: i64) {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let out = &mut dst[self.lo..self.hi];
         let lanes = |r: u32| &self.r.g[r as usize][self.lo..self.hi];
@@ -43,11 +38,7 @@ impl<T: Float> Machine<'_, T> {
         self.r.g[d as usize] = dst;
     }
 
-    pub(super) fn g_op(
-        &mut self,
-        d: u32,
-        mut f: impl FnMut(&Self, usize) -> Result<i64, String>,
-    ) -> Result<(), String> {
+    pub fn g_op(&mut self, d: u32, mut f: impl FnMut(&Self, usize) -> Result<i64, String>) -> Result<(), String> {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let mut out = Ok(());
         for lane in self.lo..self.hi {
@@ -61,7 +52,7 @@ impl<T: Float> Machine<'_, T> {
         out
     }
 
-    pub(super) fn check(&self, input: u32, axis: u32, dim: i64, at: Int) -> Result<(), String> {
+    pub fn check(&self, input: u32, axis: u32, dim: i64, at: Int) -> Result<(), String> {
         let bad = |v: i64| v < 0 || v >= dim;
         let fault = match at {
             _ if self.lo >= self.hi && !matches!(at, Int::U(_)) => None,
@@ -77,7 +68,7 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub(super) fn gather(&mut self, d: u32, input: u32, at: Int) -> Result<(), String> {
+    pub fn gather(&mut self, d: u32, input: u32, at: Int) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let view = m.input(input)?;
             let mut fault = None;
@@ -137,7 +128,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub(super) fn acc(&mut self, d: u32, red: Red, a: Val) -> Result<(), String> {
+    pub fn acc(&mut self, d: u32, red: Red, a: Val) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let a = m.src(a)?;
             if m.masked == 0 {
@@ -154,7 +145,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub(super) fn mul_acc(&mut self, d: u32, a: Val, b: Val) -> Result<(), String> {
+    pub fn mul_acc(&mut self, d: u32, a: Val, b: Val) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let (a, b) = (m.src(a)?, m.src(b)?);
             if m.masked == 0 {
@@ -173,7 +164,7 @@ impl<T: Float> Machine<'_, T> {
 }
 
 /// The operand's value in a lane.
-pub(super) fn pick<T: Float>(s: Src<T>, lane: usize) -> T {
+pub fn pick<T: Float>(s: Src<T>, lane: usize) -> T {
     match s {
         Src::S(x) => x,
         Src::V(x) => x[lane],

@@ -4,6 +4,7 @@
 //! The polynomials are Chebyshev fits made for these intervals; errors stay below 4 units in the
 //! last place (tested against f64).
 
+use crate::{Program, Scratch, View};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// f32 or f64.
@@ -36,6 +37,14 @@ pub trait Float:
     fn powf(self, e: Self) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
+    /// [`Program::run`] for this type: compiled here, with the loops, and not again by each caller.
+    fn run(
+        program: &Program,
+        inputs: &[View<Self>],
+        start: usize,
+        out: &mut [Self],
+        scratch: &mut Scratch<Self>,
+    ) -> Result<(), String>;
 }
 
 impl Float for f64 {
@@ -71,7 +80,7 @@ impl Float for f64 {
     }
 
     fn erf(self) -> f64 {
-        crate::cell::rand::erf(self)
+        crate::rand::erf(self)
     }
 
     fn abs(self) -> f64 {
@@ -88,6 +97,16 @@ impl Float for f64 {
 
     fn finite(self) -> bool {
         self.is_finite()
+    }
+
+    fn run(
+        program: &Program,
+        inputs: &[View<Self>],
+        start: usize,
+        out: &mut [Self],
+        scratch: &mut Scratch<Self>,
+    ) -> Result<(), String> {
+        program.execute(inputs, start, out, scratch)
     }
 }
 
@@ -252,6 +271,16 @@ impl Float for f32 {
     fn finite(self) -> bool {
         self.is_finite()
     }
+
+    fn run(
+        program: &Program,
+        inputs: &[View<Self>],
+        start: usize,
+        out: &mut [Self],
+        scratch: &mut Scratch<Self>,
+    ) -> Result<(), String> {
+        program.execute(inputs, start, out, scratch)
+    }
 }
 
 #[cfg(test)]
@@ -280,8 +309,8 @@ mod tests {
             ("ln denormal", ulps(ln, f64::ln, 1e-44, 1e-38)),
             ("tanh", ulps(tanh, f64::tanh, -10.0, 10.0)),
             ("tanh near 0", ulps(tanh, f64::tanh, -1e-2, 0.9)),
-            ("erf", ulps(erf, crate::cell::rand::erf, -5.0, 5.0)),
-            ("erf near 0", ulps(erf, crate::cell::rand::erf, -1e-2, 1.1)),
+            ("erf", ulps(erf, crate::rand::erf, -5.0, 5.0)),
+            ("erf near 0", ulps(erf, crate::rand::erf, -1e-2, 1.1)),
         ] {
             assert!(error < 4.0, "{name}: {error} ulp");
         }

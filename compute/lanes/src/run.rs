@@ -1,39 +1,51 @@
 //! Running a compiled cell over a range of the output; the registers.
 
-use super::instr::{Int, Val};
-use super::simd::Src;
-use super::{BLOCK, Float, Mode, Program, View};
+use crate::instr::{Int, Val};
+use crate::program::Mode;
+use crate::simd::Src;
+use crate::{BLOCK, Float, Program, View};
 
 /// The registers of one run. Grown when a program needs more, and kept.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
-    pub(super) i: Vec<i64>,
-    pub(super) s: Vec<T>,
-    pub(super) l: Vec<Box<[T]>>,
-    pub(super) g: Vec<Box<[i64]>>,
+    pub i: Vec<i64>,
+    pub s: Vec<T>,
+    pub l: Vec<Box<[T]>>,
+    pub g: Vec<Box<[i64]>>,
     /// Which lanes are active, one for each nested branch.
-    pub(super) masks: Vec<Box<[T]>>,
+    pub masks: Vec<Box<[T]>>,
     /// Values set aside by a program that writes over its input.
-    pub(super) old: Vec<T>,
+    pub old: Vec<T>,
     /// Buffers given back.
     free: Vec<Vec<T>>,
 }
 
 /// A program being run.
-pub(super) struct Machine<'a, T> {
-    pub(super) inputs: &'a [View<'a, T>],
-    pub(super) r: &'a mut Scratch<T>,
+pub struct Machine<'a, T> {
+    pub inputs: &'a [View<'a, T>],
+    pub r: &'a mut Scratch<T>,
     /// Lanes of the block, and the range of them that is active.
-    pub(super) n: usize,
-    pub(super) lo: usize,
-    pub(super) hi: usize,
+    pub n: usize,
+    pub lo: usize,
+    pub hi: usize,
     /// How many masks are in force.
-    pub(super) masked: usize,
+    pub masked: usize,
 }
 
 impl Program {
-    /// Fills `out` with the elements from `start` on. Errors: see the module.
+    /// Fills `out` with the elements from `start` on. Errors: a load outside its input, a divisor of an
+    /// index that is not positive, elements that the output does not have.
     pub fn run<T: Float>(
+        &self,
+        inputs: &[View<T>],
+        start: usize,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> Result<(), String> {
+        T::run(self, inputs, start, out, scratch)
+    }
+
+    pub(crate) fn execute<T: Float>(
         &self,
         inputs: &[View<T>],
         start: usize,
@@ -140,7 +152,7 @@ impl<T: Float> Scratch<T> {
         (numbers + given) * size_of::<T>() + (self.g.len() * BLOCK + self.i.len()) * 8
     }
 
-    pub(super) fn grow(&mut self, p: &Program) {
+    pub fn grow(&mut self, p: &Program) {
         if self.i.len() < p.ints {
             self.i.resize(p.ints, 0);
         }
@@ -157,7 +169,7 @@ impl<T: Float> Scratch<T> {
 }
 
 impl<T: Float> View<'_, T> {
-    pub(super) fn number(&self, at: i64) -> Option<T> {
+    pub fn number(&self, at: i64) -> Option<T> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).copied(),
@@ -167,7 +179,7 @@ impl<T: Float> View<'_, T> {
         }
     }
 
-    pub(super) fn integer(&self, at: i64) -> Option<i64> {
+    pub fn integer(&self, at: i64) -> Option<i64> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).map(|v| v.to_f64() as i64),
@@ -177,7 +189,7 @@ impl<T: Float> View<'_, T> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         match self {
             View::Num(x) => x.len(),
             View::Part(x, from) => from + x.len(),
@@ -187,18 +199,18 @@ impl<T: Float> View<'_, T> {
     }
 }
 
-pub(super) fn outside(input: u32, at: i64, len: usize) -> String {
+pub fn outside(input: u32, at: i64, len: usize) -> String {
     format!("input {input} has {len} elements, element {at} was read")
 }
 
 impl<T: Float> Machine<'_, T> {
-    pub(super) fn lanes(&mut self, n: usize) {
+    pub fn lanes(&mut self, n: usize) {
         self.n = n;
         self.lo = 0;
         self.hi = n;
     }
 
-    pub(super) fn set_axes(&mut self, axes: &[(u32, usize)], mut flat: usize) {
+    pub fn set_axes(&mut self, axes: &[(u32, usize)], mut flat: usize) {
         for &(r, d) in axes.iter().rev() {
             self.r.i[r as usize] = (flat % d) as i64;
             flat /= d;
@@ -206,7 +218,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// Writes the index along every axis for the lanes from `flat` on.
-    pub(super) fn fill_axes(&mut self, axes: &[(u32, usize)], flat: usize) {
+    pub fn fill_axes(&mut self, axes: &[(u32, usize)], flat: usize) {
         let mut step = 1;
         for &(r, d) in axes.iter().rev() {
             let (mut inner, mut index) = (flat % step, ((flat / step) % d) as i64);
@@ -222,11 +234,11 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub(super) fn input(&self, k: u32) -> Result<&View<'_, T>, String> {
+    pub fn input(&self, k: u32) -> Result<&View<'_, T>, String> {
         self.inputs.get(k as usize).ok_or_else(|| format!("there is no input {k}"))
     }
 
-    pub(super) fn scalar(&self, v: Val) -> Result<T, String> {
+    pub fn scalar(&self, v: Val) -> Result<T, String> {
         match v {
             Val::S(r) => Ok(self.r.s[r as usize]),
             _ => Err("a number that is the same for all lanes was expected".into()),
@@ -234,7 +246,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// An operand over the active range.
-    pub(super) fn src(&self, v: Val) -> Result<Src<'_, T>, String> {
+    pub fn src(&self, v: Val) -> Result<Src<'_, T>, String> {
         Ok(match v {
             Val::S(r) => Src::S(self.r.s[r as usize]),
             Val::L(r) => Src::V(&self.r.l[r as usize][self.lo..self.hi]),
@@ -253,7 +265,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub(super) fn store(&self, v: Val, out: &mut [T]) -> Result<(), String> {
+    pub fn store(&self, v: Val, out: &mut [T]) -> Result<(), String> {
         match self.src(v)? {
             Src::S(x) => out.fill(x),
             Src::V(x) => out.copy_from_slice(x),
@@ -261,7 +273,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub(super) fn int(&self, v: Int, lane: usize) -> i64 {
+    pub fn int(&self, v: Int, lane: usize) -> i64 {
         match v {
             Int::U(r) => self.r.i[r as usize],
             Int::A(r, s) => self.r.i[r as usize].wrapping_add(s.wrapping_mul(lane as i64)),
@@ -269,7 +281,7 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub(super) fn active(&self, lane: usize) -> bool {
+    pub fn active(&self, lane: usize) -> bool {
         self.masked == 0 || self.r.masks[self.masked - 1][lane] != T::ZERO
     }
 }

@@ -1,21 +1,21 @@
 //! Executing one instruction.
 
-use super::instr::{Bound, Instr};
-use super::lanes::pick;
-use super::run::{Machine, outside};
-use super::simd::{self, Src};
-use super::{BLOCK, Float};
-use crate::cell::rand;
+use crate::instr::{Bound, Instr};
+use crate::lane::pick;
+use crate::rand;
+use crate::run::{Machine, outside};
+use crate::simd::{self, Src};
+use crate::{BLOCK, Float};
 
 impl<T: Float> Machine<'_, T> {
-    pub(super) fn exec(&mut self, list: &[Instr]) -> Result<(), String> {
+    pub fn exec(&mut self, list: &[Instr]) -> Result<(), String> {
         for instr in list {
             self.step(instr)?;
         }
         Ok(())
     }
 
-    pub(super) fn step(&mut self, instr: &Instr) -> Result<(), String> {
+    pub fn step(&mut self, instr: &Instr) -> Result<(), String> {
         match instr {
             Instr::IConst(d, c) => self.r.i[*d as usize] = *c,
             Instr::IMulAdd(d, a, x, k) => {
@@ -74,7 +74,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub(super) fn rare(&mut self, instr: &Instr) -> Result<(), String> {
+    pub fn rare(&mut self, instr: &Instr) -> Result<(), String> {
         match instr {
             Instr::IOp(d, op, a, b) => {
                 let (a, b) = (self.r.i[*a as usize], self.r.i[*b as usize]);
@@ -198,6 +198,6 @@ impl<T: Float> Machine<'_, T> {
     }
 }
 
-fn divisor(op: crate::cell::IdxOp, a: i64, b: i64) -> String {
+fn divisor(op: crate::kinds::IdxOp, a: i64, b: i64) -> String {
     format!("{a} {op:?} {b}: the divisor must be positive")
 }

@@ -1,13 +1,13 @@
 //! Loops, partial sums and masks.
 
-use super::instr::{Flush, Instr, Val};
-use super::run::Machine;
-use super::simd::{self, Src};
-use super::{BLOCK, Float};
-use crate::cell::{Cmp, Red};
+use crate::instr::{Flush, Instr, Val};
+use crate::kinds::{Cmp, Red};
+use crate::run::Machine;
+use crate::simd::{self, Src};
+use crate::{BLOCK, Float};
 
 impl<T: Float> Machine<'_, T> {
-    pub(super) fn clear(&mut self, v: Val, red: Red) {
+    pub fn clear(&mut self, v: Val, red: Red) {
         let zero = T::from_f64(red.identity());
         match v {
             Val::S(r) => self.r.s[r as usize] = zero,
@@ -17,7 +17,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// Adds the partial sums to the total and clears them.
-    pub(super) fn flush(&mut self, f: Flush) {
+    pub fn flush(&mut self, f: Flush) {
         match (f.part, f.total) {
             (Val::S(p), Val::S(t)) => {
                 let p = self.r.s[p as usize];
@@ -33,14 +33,7 @@ impl<T: Float> Machine<'_, T> {
         self.clear(f.part, f.red);
     }
 
-    pub(super) fn rounds(
-        &mut self,
-        var: u32,
-        lo: u32,
-        hi: u32,
-        flush: Option<Flush>,
-        body: &[Instr],
-    ) -> Result<(), String> {
+    pub fn rounds(&mut self, var: u32, lo: u32, hi: u32, flush: Option<Flush>, body: &[Instr]) -> Result<(), String> {
         let (lo, hi) = (self.r.i[lo as usize], self.r.i[hi as usize]);
         let mut left = flush.map_or(i64::MAX, |f| f.every);
         if let Some(f) = flush {
@@ -63,14 +56,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub(super) fn blocks(
-        &mut self,
-        base: u32,
-        lo: u32,
-        hi: u32,
-        flush: Option<Flush>,
-        body: &[Instr],
-    ) -> Result<(), String> {
+    pub fn blocks(&mut self, base: u32, lo: u32, hi: u32, flush: Option<Flush>, body: &[Instr]) -> Result<(), String> {
         let (lo, hi) = (self.r.i[lo as usize], self.r.i[hi as usize]);
         let outer = (self.n, self.lo, self.hi, self.masked);
         self.masked = 0;
@@ -99,7 +85,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub(super) fn masked(
+    pub fn masked(
         &mut self,
         lo: Option<u32>,
         hi: Option<u32>,
@@ -123,7 +109,7 @@ impl<T: Float> Machine<'_, T> {
             let part = &mut mask[self.lo..self.hi];
             let before = self.masked.checked_sub(1).map(|k| Src::V(&self.r.masks[k][self.lo..self.hi]));
             let filled = self.src(v).map(|src| match before {
-                Some(b) => simd::binary(crate::cell::Bin::Mul, part, src, b),
+                Some(b) => simd::binary(crate::kinds::Bin::Mul, part, src, b),
                 None => simd::compare(Cmp::Ne, part, src, Src::S(T::ZERO)),
             });
             any = part.iter().any(|x| *x != T::ZERO);

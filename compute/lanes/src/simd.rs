@@ -1,8 +1,8 @@
 //! Loops over lanes, compiled twice on x86-64: for every machine, and for AVX2. Both give the
 //! same bits: no multiply and add is ever contracted here.
 
-use super::float::Float;
-use crate::cell::{Bin, Cmp, Red, Un};
+use crate::Float;
+use crate::kinds::{Bin, Cmp, Red, Un};
 
 /// An operand of a lane loop.
 #[derive(Clone, Copy)]

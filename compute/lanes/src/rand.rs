@@ -1,4 +1,4 @@
-//! The counter-based random number behind [`super::Idx::Rand`], and the error function.
+//! The counter-based random number behind `Idx::Rand` of a cell, and the error function.
 
 /// One round of integer mixing (C. Wellons' "lowbias32": every output bit depends on every input
 /// bit with bias under 0.2 %). The WGSL twin is printed beside every shader that needs it.

@@ -4,7 +4,7 @@
 //! Four register files: `i` one integer, `s` one number, `g` one integer a lane, `l` one number a
 //! lane. A condition is a number, 0 or 1 (an `i` register when it is the same for all lanes).
 
-use crate::cell::{Bin, Cmp, IdxOp, Red, Un};
+use crate::kinds::{Bin, Cmp, IdxOp, Red, Un};
 
 /// A number: the same for all lanes, one a lane, or a run of an f32 input read in place.
 #[derive(Clone, Copy, Debug, PartialEq)]

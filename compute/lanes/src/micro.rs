@@ -10,8 +10,8 @@
 //! vector would not leave a register for the operands. Compiled for AVX2 with FMA and for every
 //! machine, the choice made once per call; and for the registers of WebAssembly.
 
-use super::blas::Strides;
-use super::vector::{Lanes, Portable, Vector, WIDE};
+use crate::Strides;
+use crate::vector::{Lanes, Portable, Vector, WIDE};
 
 /// Places of the three matrices of a panel, as pointers to their first elements.
 #[derive(Clone, Copy)]
@@ -195,8 +195,8 @@ unsafe fn dots_body<V: Vector>(m: usize, n: usize, d: Dots) {
 
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use super::super::vector::Register;
     use super::{Dots, Panel, dots_body, panel_body};
+    use crate::vector::Register;
 
     /// # Safety
     /// The machine has AVX2 and FMA, and as for `panel_body`.
@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        (0..n).map(|i| crate::cell::rand::bits(seed, 1, 1, i as u32) as f32 / 16_777_216.0 - 0.5).collect()
+        (0..n).map(|i| crate::rand::bits(seed, 1, 1, i as u32) as f32 / 16_777_216.0 - 0.5).collect()
     }
 
     #[test]

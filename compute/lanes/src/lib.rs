@@ -1,0 +1,28 @@
+//! The innermost loops of the engine's CPU backends, which run for every element: compiled cells over
+//! blocks of lanes ([`program`], [`run`]), small matrix products for operands in cache ([`micro`]), and the
+//! numbers and operators that they are about. A package of its own so that the page, where every byte is
+//! downloaded, can have these loops compiled for speed and all else for size.
+
+pub mod float;
+mod flow;
+pub mod instr;
+pub mod kinds;
+mod lane;
+pub mod micro;
+pub mod program;
+pub mod rand;
+pub mod rows;
+mod run;
+mod simd;
+mod step;
+mod strides;
+pub mod threads;
+pub mod vector;
+
+pub use float::Float;
+pub use program::{Program, View, Workers};
+pub use run::Scratch;
+pub use strides::Strides;
+
+/// Most lanes of a block.
+pub const BLOCK: usize = 512;
