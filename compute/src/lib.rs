@@ -20,6 +20,7 @@ pub mod plan;
 pub mod recipe;
 pub mod rewrite;
 pub mod session;
+pub mod sorting;
 pub mod tensor;
 pub mod train;
 

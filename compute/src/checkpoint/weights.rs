@@ -9,6 +9,7 @@
 
 use super::float16::{from_bf16, from_f16};
 use super::{CheckpointError, Named};
+use crate::sorting::{map, sort_by, sort_by_key};
 use crate::tensor::{DType, Data, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -39,7 +40,7 @@ pub fn write_weights(
 ) -> Result<(), CheckpointError> {
     let write = |e: std::io::Error| CheckpointError::Write(e.to_string());
     let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
-    order.sort_by_key(|(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
+    sort_by_key(&mut order, |(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
     let header = header(&order, metadata)?;
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(write)?;
     out.write_all(header.as_bytes()).map_err(write)?;
@@ -115,7 +116,7 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
     // crate hands out names in the order of a hash map.
     let mut tensors: Vec<(&TensorInfo, String)> =
         header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name))).collect();
-    tensors.sort_by(|(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
+    sort_by(&mut tensors, |(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
     for (info, name) in tensors {
         let raw = data
             .get(info.data_offsets.0..info.data_offsets.1)
@@ -164,7 +165,7 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
 
 /// Orders `given` like `expected`, or lists every missing, unexpected and misshapen tensor.
 pub fn match_weights(file: &str, expected: &[(String, Vec<usize>)], given: Named) -> Result<Named, CheckpointError> {
-    let mut given: BTreeMap<String, Tensor> = given.into_iter().collect();
+    let mut given = map(given);
     let mut out = Vec::with_capacity(expected.len());
     let mut list = String::new();
     for (name, shape) in expected {

@@ -71,7 +71,7 @@ pub fn layout(root: &str, folders: &[String], files: &[String]) -> Result<Layout
         return Err(error(format!("class folder {folder} holds no picture")));
     }
     let mut classes: Vec<String> = members.keys().map(|(_, class)| class.to_string()).collect();
-    classes.sort();
+    classes.sort_unstable();
     classes.dedup();
     let part = |part: &str, pick: fn(&[&str]) -> usize, first: bool| {
         let lists = classes.iter().map(|class| {
