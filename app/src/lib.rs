@@ -4,6 +4,7 @@
 mod engine;
 mod lessons;
 mod page;
+mod prelude;
 mod scenes;
 mod widgets;
 

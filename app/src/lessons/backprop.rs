@@ -4,7 +4,7 @@ mod check;
 mod graph;
 mod layout;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::Stage;
 use crate::page::route;
@@ -25,8 +25,8 @@ pub fn open() -> Stage {
     let probe = check::Probe::new(live);
     let widget = move |name: &str| {
         Some(match name {
-            "graph" => view! { <graph::Graph walk /> }.into_any(),
-            "check" => view! { <check::Measured probe /> }.into_any(),
+            "graph" => view! { <graph::Graph walk /> },
+            "check" => view! { <check::Measured probe /> },
             _ => return None,
         })
     };

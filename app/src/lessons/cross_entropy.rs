@@ -1,6 +1,6 @@
 //! Chapter 4, cross-entropy: the curve of -log p, the gradient p - y, and squared error beside it.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::Stage;
 use crate::page::lang::{t, words};
@@ -43,9 +43,9 @@ pub fn open() -> Stage {
     let classes = Classes { logits, truth, entropy: live(Loss::CrossEntropy), squared: live(Loss::Squared) };
     let widget = move |name: &str| {
         Some(match name {
-            "loss" => view! { <Likelihood live=curve p /> }.into_any(),
-            "gradient" => view! { <Gradient classes /> }.into_any(),
-            "squared" => view! { <Squared classes /> }.into_any(),
+            "loss" => view! { <Likelihood live=curve p /> },
+            "gradient" => view! { <Gradient classes /> },
+            "squared" => view! { <Squared classes /> },
             _ => return None,
         })
     };
@@ -64,8 +64,8 @@ fn Likelihood(live: Live, p: RwSignal<f64>) -> impl IntoView {
     };
     let handle = Handle {
         name: words("the probability of the true class", "真实类别的概率"),
-        at: Signal::derive(move || loss.get().is_finite().then(|| (p.get(), loss.get()))),
-        text: Signal::derive(move || format!("p = {}, −log p = {}", number(p.get()), number(loss.get()))),
+        at: derived(move || loss.get().is_finite().then(|| (p.get(), loss.get()))),
+        text: derived(move || format!("p = {}, −log p = {}", number(p.get()), number(loss.get()))),
         put: Callback::new(move |at: (f64, f64)| put(at.0)),
         push: Callback::new(move |by: (f64, f64)| push(by.0 - by.1)),
     };
@@ -78,12 +78,12 @@ fn Likelihood(live: Live, p: RwSignal<f64>) -> impl IntoView {
             Series { name: "slope".into(), class: "backward", points: pairs("ends", "tangent") },
         ]
     };
-    let label = |s: &'static str| Signal::derive(move || s.to_string());
+    let label = |s: &'static str| derived(move || s.to_string());
     view! {
         <Plot
             label=words("the loss over the probability of the true class", "损失随真实类别概率的变化")
             label_x=words("p of the true class", "真实类别的概率 p") label_y=words("loss −log p, and its tangent", "损失 −log p 与切线")
-            bounds=Signal::derive(|| [0.0, 1.0, 0.0, 7.0]) series=Signal::derive(series) handle size=(560.0, 300.0)
+            bounds=derived(|| [0.0, 1.0, 0.0, 7.0]) series=derived(series) handle size=(560.0, 300.0)
         />
         <div class="readouts">
             <span class="readout"><span class="name">"p"</span><span class="num">{move || number(p.get())}</span></span>

@@ -10,7 +10,7 @@ mod recipe;
 mod safety;
 mod words;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use crate::engine::Values;
 use crate::engine::training::Said;

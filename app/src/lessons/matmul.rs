@@ -5,7 +5,7 @@ mod cells;
 mod speed;
 mod tiles;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::Stage;
 use crate::page::route;
@@ -25,9 +25,9 @@ pub fn open() -> Stage {
     let race = speed::Race::new();
     let widget = move |name: &str| {
         Some(match name {
-            "cells" => view! { <cells::Cells place /> }.into_any(),
-            "tiles" => view! { <tiles::Tiles tiling /> }.into_any(),
-            "speed" => view! { <speed::Speed race /> }.into_any(),
+            "cells" => view! { <cells::Cells place /> },
+            "tiles" => view! { <tiles::Tiles tiling /> },
+            "speed" => view! { <speed::Speed race /> },
             _ => return None,
         })
     };

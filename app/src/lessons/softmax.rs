@@ -1,9 +1,9 @@
 //! Chapter 3, softmax: bars to drag, the Jacobian, and what happens without the maximum.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::Stage;
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
 use crate::page::route;
 use crate::scenes::Spec;
 use crate::widgets::bars::{Bars, DragBars};
@@ -25,9 +25,9 @@ pub fn open() -> Stage {
     let moved = RwSignal::new(None::<usize>);
     let widget = move |name: &str| {
         Some(match name {
-            "bars" => view! { <Logits live logits moved /> }.into_any(),
-            "jacobian" => view! { <Jacobian live logits moved /> }.into_any(),
-            "overflow" => view! { <Overflow live c /> }.into_any(),
+            "bars" => view! { <Logits live logits moved /> },
+            "jacobian" => view! { <Jacobian live logits moved /> },
+            "overflow" => view! { <Overflow live c /> },
             _ => return None,
         })
     };
@@ -45,7 +45,7 @@ fn subscript(k: usize) -> char {
 
 #[component]
 fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>) -> impl IntoView {
-    let p = Signal::derive(move || live.get("p"));
+    let p = derived(move || live.get("p"));
     view! {
         <div class="pair">
             <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
@@ -58,14 +58,14 @@ fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>
 
 #[component]
 fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>) -> impl IntoView {
-    let caption = Signal::derive(move || t("J[i, j] = ∂pᵢ/∂aⱼ", "J[i, j] = ∂pᵢ/∂aⱼ")().to_string());
-    let below = Signal::derive(move || t("column sums", "各列之和")().to_string());
+    let caption = words("J[i, j] = ∂pᵢ/∂aⱼ", "J[i, j] = ∂pᵢ/∂aⱼ");
+    let below = words("column sums", "各列之和");
     view! {
         <div class="beside">
             <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
             <div>
-                <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=Signal::derive(move || moved.get()) />
-                <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=Signal::derive(move || moved.get()) />
+                <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=derived(move || moved.get()) />
+                <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=derived(move || moved.get()) />
             </div>
         </div>
         <figcaption>{t("Drag a bar: the lit column is the logit you moved last, and says how each probability answers to it. The sums are 0 up to rounding.",
@@ -75,10 +75,9 @@ fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize
 
 #[component]
 fn Overflow(live: Live, c: RwSignal<f64>) -> impl IntoView {
-    let label = Signal::derive(move || t("c, added to every logit", "c，加到每个 logit 上")().to_string());
-    let stable = Signal::derive(move || t("softmax with the maximum subtracted", "减去最大值的 softmax")().to_string());
-    let naive =
-        Signal::derive(move || t("exp(a) / Σ exp(a), as written", "照原式计算 exp(a) / Σ exp(a)")().to_string());
+    let label = words("c, added to every logit", "c，加到每个 logit 上");
+    let stable = words("softmax with the maximum subtracted", "减去最大值的 softmax");
+    let naive = words("exp(a) / Σ exp(a), as written", "照原式计算 exp(a) / Σ exp(a)");
     view! {
         <Slider label value=c min=-120.0 max=120.0 step=1.0 />
         <Matrix live name="p" caption=stable columns=labels("p") />

@@ -1,7 +1,7 @@
 //! The first screen: a network that learns real images from the moment the page is there, and the
 //! way into the chapters.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::lang::{Language, t};
 use crate::lessons;

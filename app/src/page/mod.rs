@@ -8,7 +8,7 @@ mod prose;
 pub mod route;
 mod shell;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use crate::engine::client::Engine;

@@ -1,6 +1,6 @@
 //! Head and navigation, the present chapter, the explaining panel.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::ask::Panel;
 use super::home::Home;
@@ -18,7 +18,7 @@ const THEME: &str = "chainrule.theme";
 pub fn Shell() -> impl IntoView {
     let path = router().path;
     let language = expect_context::<Language>();
-    Effect::new(move |_| {
+    effect(move || {
         let name = path.get();
         let title = super::chapter(&name).map(|c| c.title(language.0.get()));
         document().set_title(&title.map_or("Chainrule · 链式法则".into(), |t| format!("{t} · Chainrule")));
@@ -45,9 +45,9 @@ pub fn Shell() -> impl IntoView {
             {move || {
                 let name = path.get();
                 match lessons::ALL.iter().find(|l| l.name == name) {
-                    Some(lesson) => view! { <Show lesson /> }.into_any(),
-                    None if name == "lab" => view! { <Lab /> }.into_any(),
-                    None => view! { <Home /> }.into_any(),
+                    Some(lesson) => view! { <Show lesson /> },
+                    None if name == "lab" => view! { <Lab /> },
+                    None => view! { <Home /> },
                 }
             }}
         </main>
@@ -83,7 +83,7 @@ fn Entry(lesson: &'static Lesson) -> impl IntoView {
 fn ThemeButton() -> impl IntoView {
     let prefers = window().match_media("(prefers-color-scheme: dark)").ok().flatten().is_some_and(|m| m.matches());
     let dark = RwSignal::new(remembered(THEME).map_or(prefers, |t| t == "dark"));
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(root) = document().document_element() {
             let _ = root.set_attribute("data-theme", if dark.get() { "dark" } else { "light" });
         }

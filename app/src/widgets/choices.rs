@@ -1,6 +1,6 @@
 //! A choice of one among a few, as a row of buttons.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use crate::page::lang::t;
 

@@ -1,7 +1,7 @@
 //! Upright bars that show an output of a scene; each can be asked. They have the height of the
 //! bars that the reader drags, so both can stand side by side.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::format::number;
 use super::live::Live;

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use leptos::task::spawn_local;
 
 /// Runs `work` on what `source` gives, again whenever it changes; `None` asks for nothing.
@@ -15,7 +15,7 @@ where
 {
     let (busy, pending) = (StoredValue::new_local(false), StoredValue::new_local(None::<T>));
     let work = Rc::new(work);
-    Effect::new(move |_| {
+    effect(move || {
         let Some(input) = source() else { return };
         pending.set_value(Some(input));
         if busy.get_value() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::{Engine, engine};
@@ -42,9 +42,9 @@ impl Live {
     ) -> Live {
         let live = Live::empty();
         let engine = live.engine;
-        let spec = Memo::new(move |_| spec());
-        let backend = Memo::new(move |_| engine.device.get().map(|d| d.backend));
-        Effect::new(move |_| {
+        let spec = memo(move || spec());
+        let backend = memo(move || engine.device.get().map(|d| d.backend));
+        effect(move || {
             let (spec, Some(_)) = (spec.get(), backend.get()) else { return };
             spawn_local(async move {
                 if let Some(old) = live.scene.try_get_untracked().flatten() {
@@ -71,7 +71,7 @@ impl Live {
             });
         });
         let (busy, pending) = (StoredValue::new(false), StoredValue::new(None::<Vec<Values>>));
-        Effect::new(move |_| {
+        effect(move || {
             let feeds = feeds();
             if live.scene.get().is_none() {
                 return;

@@ -1,7 +1,7 @@
 //! A picture with a frame on it that the reader moves, by pointer or by arrow keys; a click or Enter
 //! asks for the number inside.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::picture::{Picture, Shade};

@@ -1,7 +1,7 @@
 //! A plane with lines, dots and, if wanted, one point that the reader drags by pointer or keyboard.
 //! Positions on the drawing are all it works out; every number it draws comes from outside.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::curve::{Scale, Series};
@@ -119,7 +119,7 @@ pub fn Plot(
     #[prop(optional, into)] dots: Option<Signal<Vec<Dot>>>,
     #[prop(optional)] handle: Option<Handle>,
 ) -> impl IntoView {
-    let frame = Memo::new(move |_| Frame { bounds: bounds.get(), scales, size });
+    let frame = memo(move || Frame { bounds: bounds.get(), scales, size });
     let svg = NodeRef::<leptos::svg::Svg>::new();
     let held = RwSignal::new(false);
     let follow = move |event: &leptos::ev::PointerEvent| {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use crate::page::lang::t;
 

@@ -1,6 +1,6 @@
 //! A labelled range input with its value as text.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::format::number;
 

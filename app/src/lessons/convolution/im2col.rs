@@ -1,6 +1,6 @@
 //! The same window as a row of the patch matrix: one row times one column is one output number.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 
 use super::paint::Input;
 use super::{Lab, Trouble};
@@ -14,12 +14,12 @@ const TAPS: usize = KERNEL * KERNEL;
 
 #[component]
 pub fn Rows(lab: Lab) -> impl IntoView {
-    let side = Memo::new(move |_| lab.plane("y").get().first().copied().unwrap_or(0));
-    let now = Memo::new(move |_| {
+    let side = memo(move || lab.plane("y").get().first().copied().unwrap_or(0));
+    let now = memo(move || {
         let (u, v) = lab.at.get();
         u * side.get() + v
     });
-    let first = Memo::new(move |_| {
+    let first = memo(move || {
         let count = side.get() * side.get();
         now.get().saturating_sub(AROUND).min(count.saturating_sub(2 * AROUND + 1))
     });
@@ -44,7 +44,7 @@ pub fn Rows(lab: Lab) -> impl IntoView {
                 </thead>
                 <tbody>
                     {(0..=2 * AROUND).map(|r| {
-                        let row = Memo::new(move |_| first.get() + r);
+                        let row = memo(move || first.get() + r);
                         let lit = move || row.get() == now.get();
                         let at = move || {
                             let s = side.get().max(1);

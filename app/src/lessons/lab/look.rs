@@ -1,6 +1,6 @@
 //! One image through the network: what each layer gives for it, and the gradient of the loss there.
 
-use leptos::prelude::*;
+use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Bench;
@@ -33,8 +33,8 @@ pub fn Layers(bench: Bench) -> impl IntoView {
     let place = RwSignal::new(Place::default());
     let target = RwSignal::new(None::<u32>);
     // The class whose loss is derived: the true one, or the one that the network says.
-    Effect::new(move |_| target.set(chosen.get().map(|c| c.truth)));
-    Effect::new(move |_| {
+    effect(move || target.set(chosen.get().map(|c| c.truth)));
+    effect(move || {
         let (Some(scene), Some(label)) = (image.scene.get(), target.get()) else { return };
         let nodes = image.nodes.get_untracked();
         let pairs: Vec<(NodeInfo, u32)> = image

@@ -1,6 +1,7 @@
 //! A picture of the reader's: from a file, dropped, or by camera; sized as the native program sizes it.
 
-use leptos::prelude::*;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlCanvasElement, HtmlInputElement, HtmlVideoElement};
@@ -38,7 +39,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
     // A browser's object, so it stays on this thread.
     let filming = RwSignal::new_local(None::<Camera>);
     let video = NodeRef::<leptos::html::Video>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let (Some(file), invert) = (picture.get(), invert.get()) else { return };
         spawn_local(look(bench, file, invert));
     });
@@ -121,7 +122,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
         </div>
         <video node_ref=video class="camera" class:off=move || !filmed() autoplay playsinline muted aria-label=t("camera", "摄像头")></video>
         <canvas node_ref=canvas class="hidden"></canvas>
-        {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(failed)}
         <Show when=own>
             <p id="own-said">
                 {move || said().into_iter().map(|(k, p)| view! {

@@ -1,6 +1,7 @@
 //! A product laid out so that each element of C stands where its row of A and its column of B meet.
 
-use leptos::prelude::*;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use wasm_bindgen::JsCast;
 
 use crate::page::lang::t;
@@ -26,9 +27,8 @@ pub struct Place {
 impl Place {
     pub fn new(live: Live, a: RwSignal<Vec<f32>>, b: RwSignal<Vec<f32>>) -> Place {
         let wish = route::numbers("c", vec![1.0, 3.0]);
-        let at = Memo::new(move |_| {
-            wish.with(|w| ((w[0].max(0.0) as usize).min(M - 1), (w[1].max(0.0) as usize).min(N - 1)))
-        });
+        let at =
+            memo(move || wish.with(|w| ((w[0].max(0.0) as usize).min(M - 1), (w[1].max(0.0) as usize).min(N - 1))));
         Place { live, a, b, wish, at }
     }
 
@@ -100,7 +100,7 @@ pub fn Cells(place: Place) -> impl IntoView {
     };
     let c =
         move |m: usize, n: usize| place.live.outputs.with(|o| o.get("C").and_then(|v| v.data.get(m * N + n).copied()));
-    let shared = Memo::new(move |_| places(&place.live.get("C")));
+    let shared = memo(move || places(&place.live.get("C")));
     let row = Callback::new(move |(r, _): (usize, usize)| place.at.get().0 == r);
     let column = Callback::new(move |(_, c): (usize, usize)| place.at.get().1 == c);
     view! {
@@ -127,7 +127,7 @@ pub fn Cells(place: Place) -> impl IntoView {
             </table>
         </div>
         <Sum place />
-        {move || place.live.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(place.live.failed)}
         <figcaption>{t("Point at an element of C or move with the arrow keys; click it for its derivation. A and B can be typed over.",
             "指向 C 的一个元素，或用方向键移动；点击它查看推导。A 和 B 可以直接改写。")}</figcaption>
     }
