@@ -3,6 +3,7 @@
 
 mod engine;
 mod lessons;
+mod order;
 mod page;
 mod prelude;
 mod scenes;

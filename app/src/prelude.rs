@@ -4,6 +4,7 @@
 //! it into the download. Here a closure is boxed and a view has one type before Leptos sees them: one
 //! copy for each type of value is enough.
 
+use leptos::either::Either;
 pub use leptos::prelude::*;
 
 /// Leptos's `view!`, as a view of one type.
@@ -39,4 +40,21 @@ pub fn derived<T: Send + Sync + 'static>(value: impl Fn() -> T + Send + Sync + '
         Signal::derive(move || value())
     }
     start(Box::new(value))
+}
+
+/// Its children while `when` holds, else `fallback`.
+#[component(transparent)]
+pub fn Show(
+    when: impl Fn() -> bool + Send + Sync + 'static,
+    children: ChildrenFn,
+    #[prop(optional, into)] fallback: ViewFn,
+) -> impl IntoView {
+    fn either(when: Memo<bool>, children: ChildrenFn, fallback: ViewFn) -> AnyView {
+        let either = move || match when.get() {
+            true => Either::Left(children()),
+            false => Either::Right(fallback.run()),
+        };
+        either.into_any()
+    }
+    either(memo(when), children, fallback)
 }

@@ -1,6 +1,7 @@
 //! Chapter 8, a CNN learns: the `quick` recipe in the page. Training, filters through time, the
 //! confusion matrix, and why an image was taken for something else.
 
+use crate::order::sorted;
 use crate::prelude::*;
 use leptos::task::spawn_local;
 
@@ -105,7 +106,7 @@ pub fn Filters(run: Run) -> impl IntoView {
                 prop:value=move || at.get().unwrap_or_else(|| count().saturating_sub(1))
                 on:input=scrub
                 aria-valuetext=moment_text />
-            <output>{moment_text}</output>
+            <output>{move || moment_text()}</output>
         </label>
         <figcaption>{t("Blue adds, orange subtracts; white is zero. The slider goes back through the recorded moments.",
             "蓝色为正，橙色为负，白色为零。滑块可回到任何一个记录的时刻。")}</figcaption>
@@ -192,7 +193,7 @@ pub fn Gallery(
             Cell::Pair(r, c) => (s.truth as usize, s.predicted as usize) == (r, c),
         };
         all.retain(keep);
-        all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        all = sorted(all, |a, b| b.confidence.total_cmp(&a.confidence));
         all.truncate(GALLERY);
         all
     });
@@ -222,7 +223,7 @@ pub fn Gallery(
         Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),
     };
     view! {
-        <p class="eyebrow">{title} " "
+        <p class="eyebrow">{move || title()} " "
             <Show when=move || cell.get() != Cell::Wrong>
                 <button class="link" on:click=move |_| cell.set(Cell::Wrong)>{t("all wrong ones", "全部答错的")}</button>
             </Show>
@@ -310,8 +311,7 @@ fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
 fn Places(live: Live, class: Memo<usize>, data: Signal<Vec<f32>>, shape: Signal<Vec<usize>>) -> impl IntoView {
     let top = move || {
         let width = shape.get().last().copied().unwrap_or(1).max(1);
-        let mut all: Vec<(usize, f32)> = data.get().into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let mut all = sorted(data.get().into_iter().enumerate().collect(), |a, b| b.1.abs().total_cmp(&a.1.abs()));
         all.truncate(3);
         all.into_iter().map(move |(k, v)| (k / width, k % width, v))
     };

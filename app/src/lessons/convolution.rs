@@ -208,7 +208,7 @@ fn Number(
     view! {
         <span class="one" class:backward=backward>
             <span class="quiet">{move || label.get()}</span>
-            <button class="cell" data-name=name on:click=move |_| live.ask(name, vec![])>{text}</button>
+            <button class="cell" data-name=name on:click=move |_| live.ask(name, vec![])>{move || text()}</button>
         </span>
     }
 }
@@ -226,7 +226,7 @@ fn Range(lab: Lab, name: &'static str) -> impl IntoView {
             format!("{}, {} … {}", shape.join(" × "), number(lo.into()), number(hi.into()))
         }
     };
-    view! { <small class="num" data-range=name>{text}</small> }
+    view! { <small class="num" data-range=name>{move || text()}</small> }
 }
 
 /// What went wrong with the image or the scene.

@@ -68,7 +68,7 @@ pub fn Lab() -> impl IntoView {
             <figure class="widget" data-widget="files"><files::Files bench /></figure>
             <h2>{t("Training", "训练")}</h2>
             <figure class="widget" data-widget="train">
-                <p class="quiet" id="about">{about}</p>
+                <p class="quiet" id="about">{move || about()}</p>
                 <Controls run /><Curves run /><RateSlider run /><safety::Safety run />
             </figure>
             <h2>{t("Filters", "滤波器")}</h2>

@@ -198,7 +198,7 @@ fn Surface(flats: Flats) -> impl IntoView {
                 label_x=derived(|| "w₁".to_string()) label_y=words("w₂; contours of the loss", "w₂；损失的等高线")
                 bounds=derived(move || frame.get()) size=(340.0, 340.0) series=derived(series) dots=derived(dots)
             />
-            <p class="note" aria-live="polite">{verdict}</p>
+            <p class="note" aria-live="polite">{move || verdict()}</p>
             <div class="readouts">{move || (end(flats.way.get()), least(flats.way.get()))}</div>
         </div>
     }
@@ -260,7 +260,7 @@ fn Strips(flats: Flats) -> impl IntoView {
         view! {
             <div class="strip">
                 <span>{move || name.get()}</span><b class="num">{move || number(range(column)[0])}</b>
-                <svg viewBox="0 0 500 20" aria-hidden="true"><line class="axis" x1="10" x2="490" y1="10" y2="10" />{dots}</svg>
+                <svg viewBox="0 0 500 20" aria-hidden="true"><line class="axis" x1="10" x2="490" y1="10" y2="10" />{move || dots()}</svg>
                 <b class="num">{move || number(range(column)[1])}</b>
             </div>
         }

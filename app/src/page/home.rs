@@ -32,7 +32,7 @@ pub fn Home() -> impl IntoView {
             <ol class="contents">
                 {lessons::ALL.iter().map(|l| {
                     let title = move || super::chapter(l.name).map_or("", |c| c.title(language.0.get()));
-                    view! { <li><a href=format!("#/{}", l.name)>{title}</a></li> }
+                    view! { <li><a href=format!("#/{}", l.name)>{move || title()}</a></li> }
                 }).collect_view()}
                 <li><a href="#/lab">{t("Lab", "实验室")}</a></li>
             </ol>

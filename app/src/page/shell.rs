@@ -76,7 +76,7 @@ fn Entry(lesson: &'static Lesson) -> impl IntoView {
     let language = expect_context::<Language>();
     let title = move || super::chapter(lesson.name).map_or("", |c| c.title(language.0.get()));
     let current = move || (path.get() == lesson.name).then_some("page");
-    view! { <li><a href=format!("#/{}", lesson.name) aria-current=current>{title}</a></li> }
+    view! { <li><a href=format!("#/{}", lesson.name) aria-current=current>{move || title()}</a></li> }
 }
 
 #[component]
@@ -133,7 +133,7 @@ fn DeviceNote() -> impl IntoView {
     };
     view! {
         <aside class="device" aria-label=t("What computes", "计算设备")>
-            <span id="device" data-backend=move || engine.device.get().map(|d| d.backend)>{text}</span>
+            <span id="device" data-backend=move || engine.device.get().map(|d| d.backend)>{move || text()}</span>
             {move || other().map(|(choice, label)| view! { <button class="link" on:click=move |_| choose(choice)>{label}</button> })}
             {move || failed.get().or(engine.lost.get()).map(|e| view! { <strong role="alert">{e}</strong> })}
         </aside>

@@ -10,6 +10,7 @@ use web_sys::{
 };
 
 use crate::engine::FileData;
+use crate::order::sorted;
 
 /// A file that was not read yet, with its path in the folder it came in.
 pub struct Chosen {
@@ -53,8 +54,7 @@ pub fn dropped(data: Option<DataTransfer>) -> impl Future<Output = Vec<Chosen>> 
                 open.extend(entries_of(entry.unchecked_ref()).await);
             }
         }
-        out.sort_by(|a, b| a.path.cmp(&b.path));
-        out
+        sorted(out, |a, b| a.path.cmp(&b.path))
     }
 }
 

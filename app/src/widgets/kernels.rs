@@ -145,7 +145,7 @@ fn One(live: Live, group: Group) -> impl IntoView {
         <details class="kernel" data-kernel=head.0.clone()>
             <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP" {t(", ", "，")} {number(head.3 as f64)} " B" <Times labels=labels.clone() /></small></summary>
             {(labels.len() > 1).then(|| view! { <p class="quiet">{t("computes ", "计算：")} <code>{some(&labels)}</code></p> })}
-            <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{groups}</code></p>
+            <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{move || groups()}</code></p>
             {(forms.len() > 1).then(|| view! {
                 <div class="choices" role="group" aria-label=t("Variant", "版本")>
                     {forms.into_iter().map(|(f, label)| view! {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::order::map_of;
 use crate::prelude::*;
 use leptos::task::spawn_local;
 
@@ -136,7 +137,7 @@ impl Live {
         let Some(Some(scene)) = self.scene.try_get_untracked() else { return };
         match self.engine.ask(Request::Run { scene, feeds }).await {
             Ok(Reply::Values { values, .. }) => {
-                let map = values.into_iter().map(|v| (v.name.clone(), v)).collect();
+                let map = map_of(values.into_iter().map(|v| (v.name.clone(), v)));
                 self.outputs.try_set(map);
                 self.failed.try_set(None);
                 self.asked.fresh.try_update(|n| *n += 1);

@@ -92,7 +92,7 @@ pub fn Matrix(
             <table class=class node_ref=table on:keydown=on_key data-name=name.clone()>
                 <caption>
                     {caption.map_or_else(|| view! { <span>{name.clone()}</span> }, |c| view! { <span>{move || c.get()}</span> })}
-                    <small>{shape_text} " " {range}</small>
+                    <small>{move || shape_text()} " " {move || range()}</small>
                 </caption>
                 {labelled.then(|| view! {
                     <thead><tr>{labelled_rows.then(|| view! { <td></td> })}{head_columns.iter().map(|c| view! { <th scope="col">{c.clone()}</th> }).collect_view()}</tr></thead>

@@ -170,7 +170,7 @@ pub fn Plot(
                     view! { {across} {up} }
                 }}
                 <svg x=LEFT y=TOP width=inner.0 height=inner.1 viewBox=format!("{LEFT} {TOP} {} {}", inner.0, inner.1)>
-                    {lines}
+                    {move || lines()}
                     {move || dots.map(|d| {
                         let f = frame.get();
                         d.get().into_iter().filter(|d| d.at.0.is_finite() && d.at.1.is_finite()).map(|d| view! {

@@ -40,7 +40,7 @@ pub fn Predict(
                             class:wrong=move || chosen.get() == Some(k) && !right
                             on:click=move |_| chosen.set(Some(k))
                         >
-                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=text></span>{mark}
+                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=text></span>{move || mark()}
                         </button>
                     }
                 }).collect_view()}

@@ -25,7 +25,7 @@ pub fn Slider(
         <label class="slider">
             <span>{move || label.get()}</span>
             <input type="range" min=min max=max step=step prop:value=move || value.get() on:input=set aria-valuetext=text />
-            <output>{text}</output>
+            <output>{move || text()}</output>
         </label>
     }
 }

@@ -222,7 +222,7 @@ pub fn Controls(run: Run) -> impl IntoView {
                 <button id="extend" on:click=move |_| run.tell(Command::Extend)>{t("One epoch more", "加一轮")}</button>
             </Show>
             <button id="reset" disabled=move || !ready() on:click=move |_| run.tell(Command::Reset)>{t("Reset", "重置")}</button>
-            <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{status}</span>
+            <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{move || status()}</span>
         </div>
         {move || run.notices.get().into_iter().map(|n| view! { <p class="notice" role="status">{told(&n)}</p> }).collect_view()}
         {alert(run.failed)}

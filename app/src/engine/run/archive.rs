@@ -9,6 +9,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::{Files, Run, text};
 use crate::engine::FileData;
+use crate::order::map_of;
 
 /// The most that an archive may unpack to.
 const MOST_BYTES: u64 = 1 << 30;
@@ -89,7 +90,7 @@ fn unpack(name: &str, bytes: &[u8]) -> Result<Files, String> {
 /// The run in a folder's files, or in the one archive given. The folder may lie in others: what
 /// counts is where `recipe.toml` is.
 pub fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String> {
-    let mut all: Files = files.into_iter().map(|f| (f.name, f.bytes)).collect();
+    let mut all: Files = map_of(files.into_iter().map(|f| (f.name, f.bytes)));
     if let (1, Some((path, bytes))) = (all.len(), all.first_key_value())
         && path.to_ascii_lowercase().ends_with(".zip")
     {
@@ -100,5 +101,5 @@ pub fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String> {
         return Err(format!("{name} holds no run: there is no {RECIPE} in it"));
     };
     let inside = all.into_iter().filter_map(|(p, b)| Some((p.strip_prefix(&root)?.to_string(), b)));
-    RunFolder::from_files(name, &inside.collect()).map_err(text)
+    RunFolder::from_files(name, &map_of(inside)).map_err(text)
 }

@@ -196,9 +196,9 @@ fn Format(probe: Probe, k: usize, name: &'static str) -> impl IntoView {
     view! {
         <tr data-format=name>
             <th scope="row">{name}</th>
-            <td class="num">{slope}</td>
-            <td class="num">{error}</td>
-            <td class="num">{least}</td>
+            <td class="num">{move || slope()}</td>
+            <td class="num">{move || error()}</td>
+            <td class="num">{move || least()}</td>
         </tr>
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::order::map_of;
 use crate::prelude::*;
 
 use super::layout::{Form, Layout, Placed, edge, layout};
@@ -98,7 +99,7 @@ impl Walk {
             // A scene that is gone is asked again when it is there: its outputs change.
             if let Ok(Reply::Values { values, .. }) = engine.ask(Request::Inspect { scene, nodes: nodes.clone() }).await
             {
-                walk.values.try_set(nodes.into_iter().zip(values.into_iter().map(|v| v.data)).collect());
+                walk.values.try_set(map_of(nodes.into_iter().zip(values.into_iter().map(|v| v.data))));
             }
         });
         let beat = set_interval_with_handle(
@@ -288,7 +289,7 @@ fn Node(walk: Walk, p: Placed) -> impl IntoView {
                 });
                 let ask_for = move |_| name.with_value(|n| walk.live.ask_node(id, n, index.clone()));
                 let text = move || if known.get() && !value.get().is_nan() { number(value.get()) } else { "·".into() };
-                view! { <button class="digit" disabled=move || !known.get() on:click=ask_for>{text}</button> }
+                view! { <button class="digit" disabled=move || !known.get() on:click=ask_for>{move || text()}</button> }
             });
             view! { <div class="digits">{row.collect_view()}</div> }
         })

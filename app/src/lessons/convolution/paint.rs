@@ -74,7 +74,7 @@ pub fn Paint(lab: Lab) -> impl IntoView {
             <div>
                 {choice(|| t("stride S", "步长 S")(), lab.stride, Lab::stride, 1)}
                 {choice(|| t("padding P", "填充 P")(), lab.padding, Lab::padding, 0)}
-                <p class="num size" id="size">{size}</p>
+                <p class="num size" id="size">{move || size()}</p>
                 <Images lab />
             </div>
         </div>

@@ -1,5 +1,6 @@
 //! Runs of this visit beside each other: what their recipes differ in, and how they went.
 
+use crate::order::sorted;
 use crate::prelude::*;
 use compute::recipe::Recipe;
 
@@ -106,8 +107,7 @@ pub fn Compare() -> impl IntoView {
         let (Some(a), Some(b)) = (past(0), past(1)) else { return vec![] };
         let keys = |p: &Past| Recipe::parse(&p.name, &p.recipe, &[]).map(|r| r.rows()).unwrap_or_default();
         let (left, right) = (keys(&a), keys(&b));
-        let mut paths: Vec<&'static str> = left.iter().chain(&right).map(|r| r.0).collect();
-        paths.sort_unstable();
+        let mut paths = sorted(left.iter().chain(&right).map(|r| r.0).collect(), |a, b| a.cmp(b));
         paths.dedup();
         let find = |rows: &[(&'static str, String)], path: &str| {
             rows.iter().find(|r| r.0 == path).map_or("–".to_string(), |r| r.1.clone())

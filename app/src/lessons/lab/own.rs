@@ -1,5 +1,6 @@
 //! A picture of the reader's: from a file, dropped, or by camera; sized as the native program sizes it.
 
+use crate::order::sorted;
 use crate::prelude::*;
 use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
@@ -104,8 +105,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
     let own = move || chosen.with(|c| c.as_ref().is_some_and(|c| c.image == OWN));
     let said = move || {
         let p = image.get("probabilities");
-        let mut all: Vec<(usize, f32)> = p.into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut all = sorted(p.into_iter().enumerate().collect(), |a, b| b.1.total_cmp(&a.1));
         all.truncate(3);
         all
     };

@@ -67,7 +67,7 @@ pub fn Safety(run: Run) -> impl IntoView {
                 {t("pause while the page is hidden", "页面隐藏时暂停")}</label>
             <label class="tick"><input type="checkbox" id="keep" prop:checked=move || keep.get() on:change=move |e| keep.set(event_target_checked(&e)) />
                 {t("also keep checkpoints in this browser", "检查点也保存在此浏览器中")}</label>
-            <span class="quiet">{age}</span>
+            <span class="quiet">{move || age()}</span>
         </div>
         {move || kept.get().map(|label| view! {
             <p class="row" id="kept">

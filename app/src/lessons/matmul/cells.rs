@@ -119,7 +119,7 @@ pub fn Cells(place: Place) -> impl IntoView {
                                 <button class="digit" data-at=format!("{m},{n}") tabindex=move || if here() { "0" } else { "-1" }
                                     aria-label=move || format!("C[{m}, {n}] = {}", text())
                                     on:pointerenter=move |_| place.go(m, n) on:focus=move |_| place.go(m, n)
-                                    on:click=move |_| place.live.ask("C", vec![m, n])>{text}</button>
+                                    on:click=move |_| place.live.ask("C", vec![m, n])>{move || text()}</button>
                             </td>
                         }
                     }).collect_view()}</tr>
@@ -166,7 +166,7 @@ fn Sum(place: Place) -> impl IntoView {
     };
     view! {
         <p class="written num" aria-live="polite" id="written">
-            <i>{name}</i> " = " <span>{pairs}</span> " = "
+            <i>{name}</i> " = " <span>{move || pairs()}</span> " = "
             {(0..K).map(|k| {
                 let ask = move |_| {
                     let (m, n) = place.at.get_untracked();

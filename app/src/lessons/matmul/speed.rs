@@ -180,9 +180,9 @@ fn Row(
         <tr data-form=k.to_string()>
             <th scope="row">{name}</th>
             <td>{on}</td>
-            <td class="num">{ms}</td>
+            <td class="num">{move || ms()}</td>
             <td class="num speed">{move || speed().map(number)} <span class="bar" style=share></span></td>
-            <td class="num">{note}</td>
+            <td class="num">{move || note()}</td>
         </tr>
     }
 }

@@ -178,7 +178,7 @@ fn Counter(tiling: Tiling) -> impl IntoView {
     };
     view! {
         <dl class="count num" aria-live="polite" id="count">
-            <dt>{t("who computes", "由谁计算")}</dt><dd>{who}</dd>
+            <dt>{t("who computes", "由谁计算")}</dt><dd>{move || who()}</dd>
             <dt>{t("reads of main memory", "从主存读取")}</dt>
             <dd>{move || { let (side, across, reads) = counts.get(); format!("{across}² · 2 · {side} · {SIDE} = {reads}") }}</dd>
             <dt>{t("reads per output", "每个输出的读取次数")}</dt>
