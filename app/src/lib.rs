@@ -7,6 +7,7 @@ mod order;
 mod page;
 mod prelude;
 mod scenes;
+mod signal;
 mod widgets;
 
 /// Starts the side that this is.

@@ -7,6 +7,8 @@
 use leptos::either::Either;
 pub use leptos::prelude::*;
 
+pub use crate::signal::{Signal, derived};
+
 /// Leptos's `view!`, as a view of one type.
 macro_rules! view {
     ($($markup:tt)*) => {
@@ -30,14 +32,6 @@ where
 {
     fn start<T: PartialEq + Send + Sync + 'static>(value: Box<dyn Fn() -> T + Send + Sync>) -> Memo<T> {
         Memo::new(move |_| value())
-    }
-    start(Box::new(value))
-}
-
-/// A value worked out from others each time that it is read.
-pub fn derived<T: Send + Sync + 'static>(value: impl Fn() -> T + Send + Sync + 'static) -> Signal<T> {
-    fn start<T: Send + Sync + 'static>(value: Box<dyn Fn() -> T + Send + Sync>) -> Signal<T> {
-        Signal::derive(move || value())
     }
     start(Box::new(value))
 }

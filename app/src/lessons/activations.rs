@@ -136,7 +136,7 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
     let dots = move || at(slope.get()).map(|at| Dot { at, class: "backward" }).into_iter().collect::<Vec<_>>();
     let label = |s: &'static str| derived(move || s.to_string());
     view! {
-        <Choices label=t("f", "f") options=names(ONE) value=set.f />
+        <Choices label=words("f", "f") options=names(ONE) value=set.f />
         <Plot
             label=words("the output a over the input x, with the tangent", "输出 a 随输入 x 的变化，以及切线")
             label_x=label("x") label_y=words("a = f(w x + b), and the tangent", "a = f(w x + b) 与切线")
@@ -190,7 +190,7 @@ fn Chain(live: Live, set: Settings) -> impl IntoView {
         view! { <span style=format!("left:{:.2}%", place(10f64.powi(p as i32)))>{text}</span> }
     });
     view! {
-        <Choices label=t("f", "f") options=names(ROW) value=set.f />
+        <Choices label=words("f", "f") options=names(ROW) value=set.f />
         <div class="short">
             <Slider label=label("w") value=set.w min=-3.0 max=3.0 step=0.05 />
             <Slider label=label("b") value=set.b min=-3.0 max=3.0 step=0.05 />

@@ -102,7 +102,7 @@ fn labels(letter: &str) -> Vec<String> {
 /// The true class to choose.
 #[component]
 fn Truth(classes: Classes) -> impl IntoView {
-    view! { <Choices label=t("true class", "真实类别") options=vec![("1", "1"), ("2", "2"), ("3", "3")] value=classes.truth /> }
+    view! { <Choices label=words("true class", "真实类别") options=vec![("1", "1"), ("2", "2"), ("3", "3")] value=classes.truth /> }
 }
 
 #[component]
@@ -112,7 +112,7 @@ fn Gradient(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live name="p" label=words("probabilities p", "概率 p") names=labels("p") range=[0.0, 1.0] lit=classes.truth />
             <Columns live name="∂L/∂a" label=words("gradient p − y", "梯度 p − y") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>
@@ -132,7 +132,7 @@ fn Squared(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live=classes.entropy name="∂L/∂a" label=words("gradient of cross-entropy", "交叉熵的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
             <Columns live=classes.squared name="∂E/∂a" label=words("gradient of squared error", "平方误差的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>

@@ -70,7 +70,7 @@ fn part(flats: Flats, name: &str) -> Vec<f32> {
 fn Contours(flats: Flats) -> impl IntoView {
     let label = |s: &'static str| derived(move || s.to_string());
     view! {
-        <Choices label=t("scaling", "缩放方式") options=WAYS.to_vec() value=flats.way />
+        <Choices label=words("scaling", "缩放方式") options=WAYS.to_vec() value=flats.way />
         <div class="pair">
             <Plane flats />
             <Surface flats />

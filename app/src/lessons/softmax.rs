@@ -48,8 +48,8 @@ fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>
     let p = derived(move || live.get("p"));
     view! {
         <div class="pair">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
-            <Bars label=t("probabilities p", "概率 p") names=labels("p") values=p max=1.0 on_ask=Callback::new(move |k| live.ask("p", vec![0, k])) />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <Bars label=words("probabilities p", "概率 p") names=labels("p") values=p max=1.0 on_ask=Callback::new(move |k| live.ask("p", vec![0, k])) />
         </div>
         <figcaption>{t("Drag a bar, or focus it and use the arrow keys. Click a probability to see where it comes from.",
             "拖动一根条形，或选中后按方向键。点击任一概率，查看它的由来。")}</figcaption>
@@ -62,7 +62,7 @@ fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize
     let below = words("column sums", "各列之和");
     view! {
         <div class="beside">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
             <div>
                 <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=derived(move || moved.get()) />
                 <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=derived(move || moved.get()) />

@@ -12,7 +12,7 @@ const WIDTH: f64 = 56.0;
 /// Bars that the reader moves.
 #[component]
 pub fn DragBars(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     names: Vec<String>,
     values: RwSignal<Vec<f32>>,
     min: f64,
@@ -99,7 +99,7 @@ pub fn DragBars(
 /// Bars that show what was computed; each can be asked.
 #[component]
 pub fn Bars(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     names: Vec<String>,
     #[prop(into)] values: Signal<Vec<f32>>,
     max: f64,

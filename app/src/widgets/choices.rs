@@ -6,7 +6,7 @@ use crate::page::lang::t;
 
 #[component]
 pub fn Choices(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     /// English and Chinese.
     options: Vec<(&'static str, &'static str)>,
     value: RwSignal<usize>,

@@ -107,7 +107,7 @@ fn Row(layer: Layer, place: RwSignal<Place>) -> impl IntoView {
             let label = format!("{name}, {k}");
             view! {
                 <button class="channel" data-node=node on:click=move |_| place.set(Place { node, lead: k, ..Place::default() })>
-                    <Picture data=Signal::stored(data) shape=Signal::stored(shape) shade=Shade::Signed { max } label=Signal::stored(label) />
+                    <Picture data=data shape=shape shade=Shade::Signed { max } label=label />
                 </button>
             }
         });
