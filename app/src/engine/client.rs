@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::prelude::*;
 use futures_channel::oneshot;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{MessageEvent, Worker, WorkerOptions, WorkerType};
 
 use super::{Choice, Device, Reply, Request, envelope};
+use crate::prelude::*;
 
 /// The worker and what it was asked.
 struct Inner {

@@ -1,11 +1,10 @@
 //! Chapter 2, a neuron and its activation: the curve with its tangent, and a row of neurons in
 //! which the gradient lives or dies.
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::activations::{Activation, REACH, factor, layer, product};
 use crate::widgets::choices::Choices;

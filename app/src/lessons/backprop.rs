@@ -4,10 +4,9 @@ mod check;
 mod graph;
 mod layout;
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::widgets::live::{Live, feed};
 

@@ -1,15 +1,15 @@
 //! Chapter 8, a CNN learns: the `quick` recipe in the page. Training, filters through time, the
 //! confusion matrix, and why an image was taken for something else.
 
-use crate::order::sorted;
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Stage;
 use crate::engine::Values;
 use crate::engine::training::{Command, Frozen, Said};
+use crate::order::sorted;
 use crate::page::lang::{Lang, lang, t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;

@@ -6,8 +6,6 @@ mod im2col;
 mod kernel;
 mod paint;
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 
 use super::Stage;
@@ -15,8 +13,10 @@ use crate::engine::client::engine;
 use crate::engine::{Reply, Request, Values};
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::convolution::{IMAGE, KERNEL, side};
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::live::{Live, feed};
 use crate::widgets::pick::Frame;

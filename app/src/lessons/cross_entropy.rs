@@ -1,10 +1,9 @@
 //! Chapter 4, cross-entropy: the curve of -log p, the gradient p - y, and squared error beside it.
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::cross_entropy::{LEAST, Loss};
 use crate::widgets::bars::DragBars;

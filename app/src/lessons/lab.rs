@@ -10,12 +10,11 @@ mod recipe;
 mod safety;
 mod words;
 
-use crate::prelude::*;
-
 use crate::engine::Values;
 use crate::engine::training::Said;
 use crate::lessons::cnn::{Cell, Confusion, Filters, Gallery};
 use crate::page::lang::{Lang, lang, t};
+use crate::prelude::*;
 use crate::widgets::inside::Inside;
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;

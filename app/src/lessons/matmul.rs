@@ -5,10 +5,9 @@ mod cells;
 mod speed;
 mod tiles;
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::matmul::SIZES;
 use crate::widgets::live::{Live, feed};

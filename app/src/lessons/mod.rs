@@ -11,11 +11,10 @@ mod matmul;
 mod normalise;
 mod softmax;
 
-use crate::prelude::*;
-
 use crate::page::lang::Language;
 use crate::page::lang::t;
 use crate::page::{Piece, Text, chapter};
+use crate::prelude::*;
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;
 use crate::widgets::predict::Predict;

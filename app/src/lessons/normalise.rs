@@ -1,11 +1,10 @@
 //! Chapter 1, normalise: flats to drag, the contours of the loss with the path of gradient
 //! descent, and the statistics of the columns.
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::normalise::{GRID, LEVELS, N, STEPS};
 use crate::widgets::choices::Choices;

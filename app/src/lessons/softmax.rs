@@ -1,10 +1,9 @@
 //! Chapter 3, softmax: bars to drag, the Jacobian, and what happens without the maximum.
 
-use crate::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::widgets::bars::{Bars, DragBars};
 use crate::widgets::live::{Live, feed};

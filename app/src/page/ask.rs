@@ -1,12 +1,12 @@
 //! Ask any number: the panel that derives one number from its definition. Everything in it comes
 //! from the op's cell by way of the engine; nothing is written per op.
 
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use super::lang::t;
 use crate::engine::client::engine;
 use crate::engine::{Check, Derivation, Reference, Reply, Request, Term};
+use crate::prelude::*;
 use crate::widgets::format::{element, number};
 
 /// One question: an element of a node of a scene.

@@ -1,11 +1,10 @@
 //! The first screen: a network that learns real images from the moment the page is there, and the
 //! way into the chapters.
 
-use crate::prelude::*;
-
 use super::lang::{Language, t};
 use crate::lessons;
 use crate::lessons::cnn::{Filters, QUICK};
+use crate::prelude::*;
 use crate::widgets::training::{Controls, Curves, Run};
 
 /// What the first screen changes of the recipe: few images come fast, and a while of training.

@@ -2,8 +2,9 @@
 //! used, so that none can be missing: the compiler checks it. (Chapters are files of their own,
 //! see `prose`.) Switching changes signals and nothing else, so all state stays.
 
-use crate::prelude::*;
 use web_sys::window;
+
+use crate::prelude::*;
 
 /// English or Chinese.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{UrlSearchParams, window};
+
+use crate::prelude::*;
 
 /// Chapter and parameters.
 #[derive(Clone, Debug, Default, PartialEq)]

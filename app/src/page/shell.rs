@@ -1,7 +1,5 @@
 //! Head and navigation, the present chapter, the explaining panel.
 
-use crate::prelude::*;
-
 use super::ask::Panel;
 use super::home::Home;
 use super::lang::{Language, remember, remembered, t};
@@ -10,6 +8,7 @@ use crate::engine::Choice;
 use crate::engine::client::engine;
 use crate::lessons::lab::Lab;
 use crate::lessons::{self, Lesson, Show};
+use crate::prelude::*;
 
 /// Where the chosen theme is remembered.
 const THEME: &str = "chainrule.theme";

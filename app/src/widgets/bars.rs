@@ -1,9 +1,9 @@
 //! Bars: some to drag, some to read. Values stand beside them; keyboard as well as pointer.
 
-use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::format::number;
+use crate::prelude::*;
 
 /// Drawing height of a bar's range, in user units.
 const HEIGHT: f64 = 160.0;

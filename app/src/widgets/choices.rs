@@ -1,8 +1,7 @@
 //! A choice of one among a few, as a row of buttons.
 
-use crate::prelude::*;
-
 use crate::page::lang::t;
+use crate::prelude::*;
 
 #[component]
 pub fn Choices(

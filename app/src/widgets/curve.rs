@@ -1,9 +1,8 @@
 //! A line chart: a few series over a common axis, drawn as SVG, with its numbers as a table for
 //! those who do not see it.
 
-use crate::prelude::*;
-
 use super::format::number;
+use crate::prelude::*;
 
 /// A line.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,9 @@
 //! Inside a training step: every tensor of the step that the run would take next, weights,
 //! activations, gradients and optimiser states, as a table of numbers to ask.
 
-use super::alert::alert;
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::live::Live;
 use super::matrix::{Matrix, Side};
 use super::training::Run;
@@ -12,6 +11,7 @@ use crate::engine::client::engine;
 use crate::engine::training::{Command, Frozen};
 use crate::engine::{NodeInfo, Reply, Request};
 use crate::page::lang::t;
+use crate::prelude::*;
 
 /// Rows and columns of a table; larger tensors show a window.
 const WINDOW: usize = 8;

@@ -2,10 +2,9 @@
 //! and as it runs), sizes, the time it takes here, and an editor that runs what the reader wrote
 //! and compares it with the definition.
 
-use super::alert::alert;
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::format::number;
 use super::live::Live;
 use super::nameless::nameless;
@@ -13,6 +12,7 @@ use crate::engine::client::engine;
 use crate::engine::kernels::{Form, Timing};
 use crate::engine::{KernelInfo, Reply, Request, Shader};
 use crate::page::lang::{Lang, lang, t};
+use crate::prelude::*;
 
 #[component]
 pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {

@@ -4,8 +4,9 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use crate::prelude::*;
 use leptos::task::spawn_local;
+
+use crate::prelude::*;
 
 /// Runs `work` on what `source` gives, again whenever it changes; `None` asks for nothing.
 pub fn latest<T, F>(source: impl Fn() -> Option<T> + 'static, work: impl Fn(T) -> F + 'static)

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::order::map_of;
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::{Engine, engine};
 use crate::engine::training::{Command, Frozen};
 use crate::engine::{NodeInfo, Reply, Request, Values};
+use crate::order::map_of;
 use crate::page::Asked;
+use crate::prelude::*;
 use crate::scenes::Spec;
 
 /// Outputs of the last run by name.
@@ -43,7 +43,7 @@ impl Live {
     ) -> Live {
         let live = Live::empty();
         let engine = live.engine;
-        let spec = memo(move || spec());
+        let spec = memo(spec);
         let backend = memo(move || engine.device.get().map(|d| d.backend));
         effect(move || {
             let (spec, Some(_)) = (spec.get(), backend.get()) else { return };

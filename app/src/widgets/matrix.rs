@@ -1,11 +1,11 @@
 //! A matrix of live numbers. Each cell can be asked; arrow keys move between them; colour shows
 //! sign and size together with a bar, never alone. It is a real table, so screen readers read it.
 
-use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::format::{aligned, number, places};
 use super::live::Live;
+use crate::prelude::*;
 
 /// How a matrix is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Small tensors as pictures: images, filters, maps. Drawn on a canvas, one pixel an element, and
 //! enlarged by the browser without smoothing.
 
-use crate::prelude::*;
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, ImageData};
+
+use crate::prelude::*;
 
 /// How numbers become colours.
 #[derive(Clone, Copy, Debug, PartialEq)]

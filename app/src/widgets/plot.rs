@@ -1,11 +1,11 @@
 //! A plane with lines, dots and, if wanted, one point that the reader drags by pointer or keyboard.
 //! Positions on the drawing are all it works out; every number it draws comes from outside.
 
-use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::curve::{Scale, Series};
 use super::format::number;
+use crate::prelude::*;
 
 /// A dot; the class gives colour and shape.
 #[derive(Clone, Debug, PartialEq)]

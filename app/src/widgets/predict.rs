@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::prelude::*;
-
 use crate::page::lang::t;
+use crate::prelude::*;
 
 /// Numbers the questions, so that each can be named by its own words.
 static COUNT: AtomicUsize = AtomicUsize::new(0);

@@ -1,10 +1,9 @@
 //! One live number with its name, to be read and to be asked.
 
-use crate::prelude::*;
-
 use super::format::aligned;
 use super::live::Live;
 use super::matrix::Side;
+use crate::prelude::*;
 
 /// Element `index` of the output `name`.
 #[component]

@@ -1,8 +1,7 @@
 //! A labelled range input with its value as text.
 
-use crate::prelude::*;
-
 use super::format::number;
+use crate::prelude::*;
 
 #[component]
 pub fn Slider(

@@ -1,15 +1,15 @@
 //! A training run on the page: its history as signals, and the buttons that steer it.
 
-use super::alert::alert;
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::curve::{Curve, Series};
 use super::format::number;
 use crate::engine::client::{Engine, engine};
 use crate::engine::training::{Command, Notice, Point, Report, Scores};
 use crate::engine::{Reply, Request, Values};
 use crate::page::lang::{Lang, lang, remembered, t, words};
+use crate::prelude::*;
 
 /// A recorded moment: a step and the first layer's weights at it.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,13 +2,12 @@
 //! 32-bit arithmetic, against the gradient that the graph computed. The only arithmetic here is the
 //! distance between the two.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
-
 use crate::engine::client::{Engine, engine};
 use crate::engine::{Reply, Request};
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::curve::{Curve, Scale, Series};
 use crate::widgets::format::number;
 use crate::widgets::latest::latest;

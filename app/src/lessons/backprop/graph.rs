@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::order::map_of;
-use crate::prelude::*;
-
 use super::layout::{Form, Layout, Placed, edge, layout};
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request};
+use crate::order::map_of;
 use crate::page::lang::{Lang, lang, t};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::format::number;
 use crate::widgets::latest::latest;
 use crate::widgets::live::Live;

@@ -1,11 +1,10 @@
 //! The gradient of the nine weights, for a target image; and a step against it.
 
-use crate::prelude::*;
-
 use super::kernel::Kernel;
 use super::paint::Output;
 use super::{Lab, Number, Range, Trouble};
 use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::widgets::matrix::{Matrix, Side};
 use crate::widgets::pick::Pick;
 use crate::widgets::picture::Shade;

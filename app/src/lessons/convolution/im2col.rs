@@ -1,10 +1,9 @@
 //! The same window as a row of the patch matrix: one row times one column is one output number.
 
-use crate::prelude::*;
-
 use super::paint::Input;
 use super::{Lab, Trouble};
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::scenes::convolution::KERNEL;
 use crate::widgets::format::number;
 

@@ -1,9 +1,8 @@
 //! The nine weights: to type into, to paint on, or from a preset.
 
-use crate::prelude::*;
-
 use super::Lab;
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::scenes::convolution::KERNEL;
 
 /// Blur (sums to 1), edge (sums to 0), sharpen (sums to 1), row by row.

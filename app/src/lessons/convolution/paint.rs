@@ -1,10 +1,9 @@
 //! A kernel over an image: both pictures, the window with its nine products, stride and padding.
 
-use crate::prelude::*;
-
 use super::kernel::Kernel;
 use super::{Images, Lab, Number, Range, Trouble};
 use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::scenes::convolution::{IMAGE, KERNEL};
 use crate::widgets::matrix::Matrix;
 use crate::widgets::pick::Pick;

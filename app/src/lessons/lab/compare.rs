@@ -1,11 +1,11 @@
 //! Runs of this visit beside each other: what their recipes differ in, and how they went.
 
-use crate::order::sorted;
-use crate::prelude::*;
 use compute::recipe::Recipe;
 
 use crate::engine::training::Report;
+use crate::order::sorted;
 use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::widgets::curve::{Curve, Series};
 use crate::widgets::format::number;
 use crate::widgets::training::Run;

@@ -1,7 +1,5 @@
 //! Opening and saving: recipes, weights, folders of runs, folders of pictures.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use compute::recipe::edit;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
@@ -12,6 +10,8 @@ use crate::engine::client::engine;
 use crate::engine::training::{Command, Pictures};
 use crate::engine::{FileData, Reply, Request};
 use crate::page::lang::{Lang, Language, lang, t};
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::files::{self, Chosen, Purpose};
 
 /// A file of this name and text.

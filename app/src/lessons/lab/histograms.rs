@@ -1,13 +1,13 @@
 //! Weights and gradients of each parameter, counted.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
 use crate::engine::training::{Bins, Command, Histogram};
 use crate::engine::{Reply, Request};
 use crate::page::lang::t;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::training::Run;
 

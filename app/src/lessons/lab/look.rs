@@ -1,12 +1,12 @@
 //! One image through the network: what each layer gives for it, and the gradient of the loss there.
 
-use crate::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Bench;
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request, Values};
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::inside::{Place, Tensors};

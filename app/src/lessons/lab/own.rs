@@ -1,8 +1,5 @@
 //! A picture of the reader's: from a file, dropped, or by camera; sized as the native program sizes it.
 
-use crate::order::sorted;
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlCanvasElement, HtmlInputElement, HtmlVideoElement};
@@ -10,7 +7,10 @@ use web_sys::{HtmlCanvasElement, HtmlInputElement, HtmlVideoElement};
 use super::Bench;
 use crate::engine::FileData;
 use crate::engine::training::{Frozen, Said};
+use crate::order::sorted;
 use crate::page::lang::t;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::camera::{Camera, shot};
 use crate::widgets::classes::class_name;
 use crate::widgets::files;

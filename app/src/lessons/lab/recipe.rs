@@ -1,6 +1,5 @@
 //! The recipe as text and as a form, each following the other. The form is the engine's table of keys.
 
-use crate::prelude::*;
 use compute::recipe::edit::{self, Field};
 use compute::recipe::keys::Type;
 use compute::recipe::{Recipe, find_shipped, shipped};
@@ -8,6 +7,7 @@ use compute::recipe::{Recipe, find_shipped, shipped};
 use super::{Bench, words};
 use crate::page::lang::{lang, t};
 use crate::page::route::router;
+use crate::prelude::*;
 
 /// Tables of the form with the paths of their keys.
 type Groups = Vec<(&'static str, Vec<&'static str>)>;

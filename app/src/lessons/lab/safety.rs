@@ -1,13 +1,13 @@
 //! What happens when nobody looks and when something fails: pausing, checkpoints, the browser's storage.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
 use crate::engine::training::Command;
 use crate::engine::{Reply, Request};
 use crate::page::lang::{Lang, lang, remember, remembered, t};
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::training::{HIDDEN, Run};
 
 /// Where it is remembered that checkpoints are kept in the browser's storage.

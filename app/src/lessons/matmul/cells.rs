@@ -1,12 +1,12 @@
 //! A product laid out so that each element of C stands where its row of A and its column of B meet.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use wasm_bindgen::JsCast;
 
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::matmul::SIZES;
+use crate::widgets::alert::alert;
 use crate::widgets::format::{aligned, number, places};
 use crate::widgets::live::Live;
 

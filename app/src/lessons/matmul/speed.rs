@@ -1,7 +1,5 @@
 //! Every variant of a square product measured on this device, with its distance from the definition.
 
-use crate::prelude::*;
-use crate::widgets::alert::alert;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
@@ -9,7 +7,9 @@ use crate::engine::kernels::{Form, Timing};
 use crate::engine::{Reply, Request};
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
 

@@ -1,11 +1,11 @@
 //! Who computes what, and how often main memory is read for it. The counts are those of the chapter's
 //! formulas for square matrices, tile by tile; nothing is multiplied here.
 
-use crate::prelude::*;
 use wasm_bindgen::JsCast;
 
 use crate::page::lang::{Lang, lang, t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::format::number;
 use crate::widgets::slider::Slider;
 
