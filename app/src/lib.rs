@@ -4,7 +4,9 @@
 mod engine;
 mod lessons;
 mod page;
+mod prelude;
 mod scenes;
+mod signal;
 mod widgets;
 
 /// Starts the side that this is.

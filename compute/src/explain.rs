@@ -11,7 +11,7 @@ use crate::cell::eval::{Env, Inputs, eval_in, idx};
 use crate::cell::print::{MathMl, Names, Style, Text, equation, expression};
 use crate::cell::{Bin, Cell, Idx, Red, inline};
 use crate::graph::{Graph, NodeId, TensorType};
-use crate::sorting::sort_by;
+use crate::sorting::sorted;
 use crate::tensor::strides;
 
 /// An element of a tensor: where a leaf of a derivation leads.
@@ -103,7 +103,7 @@ pub fn explain(
         Some((red, sum)) => {
             let mut all = vec![];
             collect(&sum, &axes, &mut Env::default(), red, &mut reader, &mut all)?;
-            sort_by(&mut all, |a, b| b.value.abs().total_cmp(&a.value.abs()));
+            let mut all = sorted(all, |a, b| b.value.abs().total_cmp(&a.value.abs()));
             let rest_of = all.get(most..).unwrap_or_default();
             if !rest_of.is_empty() {
                 let value = rest_of.iter().fold(red.identity(), |sum, t| red.combine(sum, t.value));

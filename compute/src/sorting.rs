@@ -4,25 +4,21 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Sorts stably by `compare`.
-pub fn sort_by<T>(items: &mut Vec<T>, mut compare: impl FnMut(&T, &T) -> Ordering) {
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    places(&mut order, &mut |a, b| compare(&items[a], &items[b]));
-    let mut from: Vec<Option<T>> = items.drain(..).map(Some).collect();
-    items.extend(order.into_iter().filter_map(|k| from[k].take()));
+/// The items in the order of `compare`; equal ones stay as they were.
+pub fn sorted<T>(items: Vec<T>, compare: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let places = places(items.len(), &|a, b| compare(&items[a], &items[b]));
+    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+    places.into_iter().filter_map(|k| items[k].take()).collect()
 }
 
-/// Sorts stably by a key.
-pub fn sort_by_key<T, K: Ord>(items: &mut Vec<T>, key: impl Fn(&T) -> K) {
-    sort_by(items, |a, b| key(a).cmp(&key(b)));
+fn places(count: usize, compare: &dyn Fn(usize, usize) -> Ordering) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).collect();
+    places.sort_by(|a, b| compare(*a, *b));
+    places
 }
 
-fn places(order: &mut [usize], compare: &mut dyn FnMut(usize, usize) -> Ordering) {
-    order.sort_by(|a, b| compare(*a, *b));
-}
-
-/// A map of pairs, of which the last of a key counts. (`collect` would sort them first.)
-pub fn map<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
+/// A map of the pairs; of equal keys the last counts. (`collect` would sort the pairs first.)
+pub fn map_of<K: Ord, V>(pairs: impl IntoIterator<Item = (K, V)>) -> BTreeMap<K, V> {
     let mut out = BTreeMap::new();
     out.extend(pairs);
     out
@@ -35,11 +31,10 @@ mod tests {
     #[test]
     fn as_the_standard_library_does() {
         let items: Vec<(u32, usize)> = (0..500).map(|k| (lanes::rand::mix(k) % 20, k as usize)).collect();
-        let (mut ours, mut theirs) = (items.clone(), items.clone());
-        sort_by_key(&mut ours, |x| x.0);
+        let mut theirs = items.clone();
         theirs.sort_by_key(|x| x.0);
-        assert_eq!(ours, theirs);
-        assert_eq!(map(items.clone()), items.into_iter().collect());
-        sort_by(&mut Vec::<String>::new(), |a, b| a.cmp(b));
+        assert_eq!(sorted(items.clone(), |a, b| a.0.cmp(&b.0)), theirs);
+        assert_eq!(map_of(items.clone()), items.into_iter().collect());
+        assert_eq!(sorted(Vec::<String>::new(), |a, b| a.cmp(b)), Vec::<String>::new());
     }
 }

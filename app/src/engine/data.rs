@@ -13,6 +13,7 @@ use wasm_bindgen_futures::JsFuture;
 use super::inflate::{GZIP, inflate};
 use super::training::Pictures;
 use super::{FileData, Values, picture};
+use compute::sorting::map_of;
 
 /// The most that a file may unpack to.
 const MOST_BYTES: u64 = 1 << 30;
@@ -120,8 +121,7 @@ async fn own(pictures: &[FileData], limit: Option<usize>, resize: Option<usize>)
     if let Some(limit) = limit {
         layout.train.truncate(limit);
     }
-    let by_name: std::collections::BTreeMap<&str, &FileData> =
-        pictures.iter().filter_map(|f| Some((f.name.strip_prefix(&format!("{root}/"))?, f))).collect();
+    let by_name = map_of(pictures.iter().filter_map(|f| Some((f.name.strip_prefix(&format!("{root}/"))?, f))));
     let mut set = Assembler::new(resize);
     for (label, file) in layout.train.iter().chain(&layout.test) {
         let bytes = by_name.get(file.as_str()).map(|f| f.bytes.as_slice()).unwrap_or_default();

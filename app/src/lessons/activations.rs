@@ -1,11 +1,10 @@
 //! Chapter 2, a neuron and its activation: the curve with its tangent, and a row of neurons in
 //! which the gradient lives or dies.
 
-use leptos::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::activations::{Activation, REACH, factor, layer, product};
 use crate::widgets::choices::Choices;
@@ -71,8 +70,8 @@ pub fn open() -> Stage {
     let chain = row.live(|f| Spec::Chain { f: ROW[f.min(3)], n: N });
     let widget = move |name: &str| {
         Some(match name {
-            "neuron" => view! { <Neuron live=neuron set=one /> }.into_any(),
-            "chain" => view! { <Chain live=chain set=row /> }.into_any(),
+            "neuron" => view! { <Neuron live=neuron set=one /> },
+            "chain" => view! { <Chain live=chain set=row /> },
             _ => return None,
         })
     };
@@ -105,8 +104,8 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
     let text = move || format!("x = {}, a = {}, ∂a/∂x = {}", number(x.get()), number(a.get()), number(slope.get()));
     let handle = Handle {
         name: words("the point on the curve", "曲线上的点"),
-        at: Signal::derive(move || at(a.get())),
-        text: Signal::derive(text),
+        at: derived(move || at(a.get())),
+        text: derived(text),
         put: Callback::new(move |p: (f64, f64)| put(p.0)),
         push: Callback::new(move |p: (f64, f64)| put(x.get_untracked() + 0.1 * (p.0 + p.1))),
     };
@@ -127,25 +126,25 @@ fn Neuron(live: Live, set: Settings) -> impl IntoView {
         vec![Series { name: "slope".into(), class: "backward", points }]
     };
     let bounds = move || [-reach, reach, range(0)[0], range(0)[1]];
-    let below = Memo::new(move |_| {
+    let below = memo(move || {
         // Wider where the weight makes the slope larger than the function's own.
         let all = live.get("slope").into_iter().map(f64::from).filter(|v| v.is_finite());
         let [lo, hi] = all.fold(range(1), |[lo, hi], v| [lo.min(1.1 * v), hi.max(1.1 * v)]);
         [-reach, reach, lo, hi]
     });
     let dots = move || at(slope.get()).map(|at| Dot { at, class: "backward" }).into_iter().collect::<Vec<_>>();
-    let label = |s: &'static str| Signal::derive(move || s.to_string());
+    let label = |s: &'static str| derived(move || s.to_string());
     view! {
-        <Choices label=t("f", "f") options=names(ONE) value=set.f />
+        <Choices label=words("f", "f") options=names(ONE) value=set.f />
         <Plot
             label=words("the output a over the input x, with the tangent", "输出 a 随输入 x 的变化，以及切线")
             label_x=label("x") label_y=words("a = f(w x + b), and the tangent", "a = f(w x + b) 与切线")
-            bounds=Signal::derive(bounds) series=Signal::derive(curves) handle
+            bounds=derived(bounds) series=derived(curves) handle
         />
         <Plot
             label=words("the slope over the input x", "斜率随输入 x 的变化")
             label_x=label("x") label_y=words("the slope ∂a/∂x = f′(z) · w", "斜率 ∂a/∂x = f′(z) · w")
-            bounds=Signal::derive(move || below.get()) size=(560.0, 150.0) series=Signal::derive(slopes) dots=Signal::derive(dots)
+            bounds=derived(move || below.get()) size=(560.0, 150.0) series=derived(slopes) dots=derived(dots)
         />
         <div class="short">
             <Slider label=label("x") value=x min=-reach max=reach step=0.05 />
@@ -184,13 +183,13 @@ fn place(size: f64) -> f64 {
 
 #[component]
 fn Chain(live: Live, set: Settings) -> impl IntoView {
-    let label = |s: &'static str| Signal::derive(move || s.to_string());
+    let label = |s: &'static str| derived(move || s.to_string());
     let axis = [-10, -5, 0, 5].map(|p| {
         let text = if p == 0 { "1".into() } else { crate::widgets::curve::power(p) };
         view! { <span style=format!("left:{:.2}%", place(10f64.powi(p as i32)))>{text}</span> }
     });
     view! {
-        <Choices label=t("f", "f") options=names(ROW) value=set.f />
+        <Choices label=words("f", "f") options=names(ROW) value=set.f />
         <div class="short">
             <Slider label=label("w") value=set.w min=-3.0 max=3.0 step=0.05 />
             <Slider label=label("b") value=set.b min=-3.0 max=3.0 step=0.05 />
@@ -239,9 +238,9 @@ fn ChainRow(live: Live, k: usize) -> impl IntoView {
                 <div>
                     <span class="one" style=format!("left:{:.2}%", place(1.0))></span>
                     {move || if total.get() == 0.0 {
-                        view! { <span class="dead">{t("0: no gradient", "0：没有梯度")}</span> }.into_any()
+                        view! { <span class="dead">{t("0: no gradient", "0：没有梯度")}</span> }
                     } else {
-                        view! { <span class="log" class:negative=move || total.get() < 0.0 style=span></span> }.into_any()
+                        view! { <span class="log" class:negative=move || total.get() < 0.0 style=span></span> }
                     }}
                 </div>
             </td>

@@ -4,10 +4,9 @@ mod check;
 mod graph;
 mod layout;
 
-use leptos::prelude::*;
-
 use super::Stage;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::widgets::live::{Live, feed};
 
@@ -25,8 +24,8 @@ pub fn open() -> Stage {
     let probe = check::Probe::new(live);
     let widget = move |name: &str| {
         Some(match name {
-            "graph" => view! { <graph::Graph walk /> }.into_any(),
-            "check" => view! { <check::Measured probe /> }.into_any(),
+            "graph" => view! { <graph::Graph walk /> },
+            "check" => view! { <check::Measured probe /> },
             _ => return None,
         })
     };

@@ -1,20 +1,21 @@
 //! Chapter 8, a CNN learns: the `quick` recipe in the page. Training, filters through time, the
 //! confusion matrix, and why an image was taken for something else.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Stage;
 use crate::engine::Values;
 use crate::engine::training::{Command, Frozen, Said};
-use crate::page::lang::{Lang, lang, t};
+use crate::page::lang::{Lang, lang, t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
 use crate::widgets::matrix::{Matrix, Side};
 use crate::widgets::picture::{Picture, Shade};
 use crate::widgets::training::{Controls, Curves, Moment, RateSlider, Run};
+use compute::sorting::sorted;
 
 /// The recipe that the native program trains first.
 pub const QUICK: &str = include_str!("../../../compute/recipes/quick.toml");
@@ -39,10 +40,10 @@ pub fn open() -> Stage {
     let live = Live::empty();
     let widget = move |name: &str| {
         Some(match name {
-            "train" => view! { <Controls run /> <Curves run /> <RateSlider run /> }.into_any(),
-            "filters" => view! { <Filters run /> }.into_any(),
-            "confusion" => view! { <Confusion run cell /> }.into_any(),
-            "wrong" => view! { <Gallery run cell chosen pixels live /> }.into_any(),
+            "train" => view! { <Controls run /> <Curves run /> <RateSlider run /> },
+            "filters" => view! { <Filters run /> },
+            "confusion" => view! { <Confusion run cell /> },
+            "wrong" => view! { <Gallery run cell chosen pixels live /> },
             _ => return None,
         })
     };
@@ -54,7 +55,7 @@ fn cell_of_address() -> RwSignal<Cell> {
     let pair = route::numbers("cell", vec![-1.0, -1.0]);
     let [r, c] = [0, 1].map(|k| pair.with_untracked(|p| p[k]));
     let cell = RwSignal::new(if r >= 0.0 && c >= 0.0 { Cell::Pair(r as usize, c as usize) } else { Cell::Wrong });
-    Effect::new(move |_| {
+    effect(move || {
         pair.set(match cell.get() {
             Cell::Wrong => vec![-1.0, -1.0],
             Cell::Pair(r, c) => vec![r as f32, c as f32],
@@ -69,12 +70,12 @@ pub fn Filters(run: Run) -> impl IntoView {
     // `None` follows the run.
     let at = RwSignal::new(None::<usize>);
     let count = move || run.moments.with(Vec::len);
-    let moment = Memo::new(move |_| run.moments.with(|all| at.get().and_then(|k| all.get(k)).or(all.last()).cloned()));
+    let moment = memo(move || run.moments.with(|all| at.get().and_then(|k| all.get(k)).or(all.last()).cloned()));
     let step = move || moment.get().map_or(0, |m: Moment| m.step);
-    let filters = Memo::new(move |_| moment.get().map(|m| m.filters).unwrap_or_default());
-    let many = Memo::new(move |_| filters.with(|f| f.shape.first().copied().unwrap_or(0)));
+    let filters = memo(move || moment.get().map(|m| m.filters).unwrap_or_default());
+    let many = memo(move || filters.with(|f| f.shape.first().copied().unwrap_or(0)));
     // One scale through all moments, so that growth is seen.
-    let scale = Memo::new(move |_| {
+    let scale = memo(move || {
         run.moments.with(|all| all.last().map_or(1.0, |m| m.filters.data.iter().fold(1e-3f32, |s, v| s.max(v.abs()))))
     });
     let moment_text = move || match lang() {
@@ -89,13 +90,13 @@ pub fn Filters(run: Run) -> impl IntoView {
     view! {
         <div class="filters">
             {move || (0..many.get()).map(|k| {
-                let data = Signal::derive(move || filters.with(|f| {
+                let data = derived(move || filters.with(|f| {
                     let size = f.data.len() / f.shape.first().copied().unwrap_or(1).max(1);
                     f.data.get(k * size..(k + 1) * size).map(<[f32]>::to_vec).unwrap_or_default()
                 }));
-                let shape = Signal::derive(move || filters.with(|f| f.shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default()));
-                let shade = Signal::derive(move || Shade::Signed { max: scale.get() });
-                let label = Signal::derive(move || format!("{} {}", t("kernel", "卷积核")(), k + 1));
+                let shape = derived(move || filters.with(|f| f.shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default()));
+                let shade = derived(move || Shade::Signed { max: scale.get() });
+                let label = derived(move || format!("{} {}", t("kernel", "卷积核")(), k + 1));
                 view! { <Picture data shape shade label /> }
             }).collect_view()}
         </div>
@@ -105,7 +106,7 @@ pub fn Filters(run: Run) -> impl IntoView {
                 prop:value=move || at.get().unwrap_or_else(|| count().saturating_sub(1))
                 on:input=scrub
                 aria-valuetext=moment_text />
-            <output>{moment_text}</output>
+            <output>{move || moment_text()}</output>
         </label>
         <figcaption>{t("Blue adds, orange subtracts; white is zero. The slider goes back through the recorded moments.",
             "蓝色为正，橙色为负，白色为零。滑块可回到任何一个记录的时刻。")}</figcaption>
@@ -185,18 +186,18 @@ pub fn Gallery(
     pixels: RwSignal<Vec<Values>>,
     live: Live,
 ) -> impl IntoView {
-    let shown = Memo::new(move |_| {
+    let shown = memo(move || {
         let mut all = run.scores.with(|s| s.as_ref().map(|s| s.said.clone()).unwrap_or_default());
         let keep = |s: &Said| match cell.get() {
             Cell::Wrong => s.truth != s.predicted,
             Cell::Pair(r, c) => (s.truth as usize, s.predicted as usize) == (r, c),
         };
         all.retain(keep);
-        all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        all = sorted(all, |a, b| b.confidence.total_cmp(&a.confidence));
         all.truncate(GALLERY);
         all
     });
-    Effect::new(move |_| {
+    effect(move || {
         let which: Vec<u32> = shown.with(|s| s.iter().map(|s| s.image).collect());
         if which.is_empty() {
             return pixels.set(vec![]);
@@ -222,16 +223,16 @@ pub fn Gallery(
         Cell::Pair(r, c) => format!("{} → {}", class(r as u32), class(c as u32)),
     };
     view! {
-        <p class="eyebrow">{title} " "
+        <p class="eyebrow">{move || title()} " "
             <Show when=move || cell.get() != Cell::Wrong>
                 <button class="link" on:click=move |_| cell.set(Cell::Wrong)>{t("all wrong ones", "全部答错的")}</button>
             </Show>
         </p>
         <Show when=move || shown.with(Vec::is_empty)>
             {move || if run.scores.with(Option::is_some) {
-                view! { <p class="quiet">{t("None.", "没有。")}</p> }.into_any()
+                view! { <p class="quiet">{t("None.", "没有。")}</p> }
             } else {
-                view! { <Begin run /> }.into_any()
+                view! { <Begin run /> }
             }}
         </Show>
         <ul class="gallery">
@@ -239,14 +240,14 @@ pub fn Gallery(
                 let key = s.image.to_string();
                 let find = move || pixels.with(|all| all.iter().find(|v| v.name == key).cloned().unwrap_or_default());
                 let (data, shape) = (find.clone(), find);
-                let label = Signal::derive(move || match lang() {
+                let label = derived(move || match lang() {
                     Lang::En => format!("{}, taken for {}", class(s.truth), class(s.predicted)),
                     Lang::Zh => format!("{}，被认作{}", class(s.truth), class(s.predicted)),
                 });
                 view! {
                     <li>
                         <button aria-pressed=move || (chosen.get().map(|c| c.image) == Some(s.image)).to_string() on:click=move |_| look(s)>
-                            <Picture data=Signal::derive(move || data().data) shape=Signal::derive(move || shape().shape) shade=Shade::Pixels label />
+                            <Picture data=derived(move || data().data) shape=derived(move || shape().shape) shade=Shade::Pixels label />
                             {move || class(s.predicted)} " " {format!("{:.0}%", 100.0 * s.confidence)}
                             <br/> <span class="quiet">{t("is: ", "实为：")} {move || class(s.truth)}</span>
                         </button>
@@ -262,17 +263,17 @@ pub fn Gallery(
 #[component]
 fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
     let classes = run.report.with_untracked(|r| r.as_ref().map(|r| r.classes.clone()).unwrap_or_default());
-    let caption = Signal::derive(move || t("logits", "logit")().to_string());
+    let caption = words("logits", "logit");
     let map = move |of: fn(&Said) -> u32| {
-        let class = Memo::new(move |_| chosen.get().map_or(0, |s| of(&s)) as usize);
+        let class = memo(move || chosen.get().map_or(0, |s| of(&s)) as usize);
         let part = move || live.outputs.with(|o| o.get("share").cloned().unwrap_or_default());
-        let data = Signal::derive(move || {
+        let data = derived(move || {
             let v = part();
             let size = v.shape.get(1..).map_or(0, |s| s.iter().product());
             v.data.get(class.get() * size..(class.get() + 1) * size).map(<[f32]>::to_vec).unwrap_or_default()
         });
-        let shape = Signal::derive(move || part().shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default());
-        let shade = Signal::derive(move || Shade::Signed { max: part().data.iter().fold(1e-3, |m, v| m.max(v.abs())) });
+        let shape = derived(move || part().shape.get(1..).map(<[usize]>::to_vec).unwrap_or_default());
+        let shade = derived(move || Shade::Signed { max: part().data.iter().fold(1e-3, |m, v| m.max(v.abs())) });
         (class, data, shape, shade)
     };
     let maps = [map(|s| s.predicted), map(|s| s.truth)];
@@ -286,7 +287,7 @@ fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
             }}
             <div class="maps">
                 {maps.into_iter().map(|(class, data, shape, shade)| {
-                    let label = Signal::derive(move || match lang() {
+                    let label = derived(move || match lang() {
                         Lang::En => format!("what speaks for {}", name(class.get())),
                         Lang::Zh => format!("哪些位置支持“{}”", name(class.get())),
                     });
@@ -310,8 +311,7 @@ fn Why(run: Run, live: Live, chosen: RwSignal<Option<Said>>) -> impl IntoView {
 fn Places(live: Live, class: Memo<usize>, data: Signal<Vec<f32>>, shape: Signal<Vec<usize>>) -> impl IntoView {
     let top = move || {
         let width = shape.get().last().copied().unwrap_or(1).max(1);
-        let mut all: Vec<(usize, f32)> = data.get().into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let mut all = sorted(data.get().into_iter().enumerate().collect(), |a, b| b.1.abs().total_cmp(&a.1.abs()));
         all.truncate(3);
         all.into_iter().map(move |(k, v)| (k / width, k % width, v))
     };

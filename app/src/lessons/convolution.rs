@@ -6,7 +6,6 @@ mod im2col;
 mod kernel;
 mod paint;
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Stage;
@@ -14,8 +13,10 @@ use crate::engine::client::engine;
 use crate::engine::{Reply, Request, Values};
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::convolution::{IMAGE, KERNEL, side};
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::live::{Live, feed};
 use crate::widgets::pick::Frame;
@@ -55,11 +56,11 @@ pub fn open() -> Stage {
     let target = route::choice("target", &["sharpen", "blur", "edge"]);
     let pixels = RwSignal::new(None::<Values>);
     let failed = RwSignal::new(None);
-    let outputs = Memo::new(move |_| {
+    let outputs = memo(move || {
         let (stride, padding) = geometry();
         side(stride, padding)
     });
-    let at = Memo::new(move |_| {
+    let at = memo(move || {
         let last = outputs.get().saturating_sub(1);
         wish.with(|p| (whole(p[0].into(), 0, last), whole(p[1].into(), 0, last)))
     });
@@ -81,7 +82,7 @@ pub fn open() -> Stage {
         ]
     });
     let engine = engine();
-    Effect::new(move |_| {
+    effect(move || {
         let k = whole(image.get(), 0, 999) as u32;
         spawn_local(async move {
             match engine.ask(Request::Image(k)).await {
@@ -99,9 +100,9 @@ pub fn open() -> Stage {
     let lab = Lab { live, w, stride, padding, image, at, wish, target, pixels, failed };
     let widget = move |name: &str| {
         Some(match name {
-            "paint" => view! { <paint::Paint lab /> }.into_any(),
-            "im2col" => view! { <im2col::Rows lab /> }.into_any(),
-            "weight-gradient" => view! { <gradient::Gradient lab /> }.into_any(),
+            "paint" => view! { <paint::Paint lab /> },
+            "im2col" => view! { <im2col::Rows lab /> },
+            "weight-gradient" => view! { <gradient::Gradient lab /> },
             _ => return None,
         })
     };
@@ -120,19 +121,19 @@ impl Lab {
     /// Height and width of an output `[.., height, width]`.
     fn plane(self, name: &'static str) -> Signal<Vec<usize>> {
         let live = self.live;
-        Signal::derive(move || {
+        derived(move || {
             let shape = live.outputs.with(|o| o.get(name).map(|v| v.shape.clone()).unwrap_or_default());
             shape.get(shape.len().saturating_sub(2)..).unwrap_or_default().to_vec()
         })
     }
 
     fn data(self, name: &'static str) -> Signal<Vec<f32>> {
-        Signal::derive(move || self.live.get(name))
+        derived(move || self.live.get(name))
     }
 
     /// The window in the padded image.
     fn window(self) -> Signal<Frame> {
-        Signal::derive(move || {
+        derived(move || {
             let ((u, v), s) = (self.at.get(), self.stride());
             Frame { row: (u * s) as f64, column: (v * s) as f64, size: KERNEL as f64 }
         })
@@ -140,7 +141,7 @@ impl Lab {
 
     /// The window's place in the output.
     fn spot(self) -> Signal<Frame> {
-        Signal::derive(move || {
+        derived(move || {
             let (u, v) = self.at.get();
             Frame { row: u as f64, column: v as f64, size: 1.0 }
         })
@@ -180,7 +181,7 @@ impl Lab {
     }
 
     fn place(self) -> Signal<String> {
-        Signal::derive(move || {
+        derived(move || {
             let (u, v) = self.at.get();
             format!("u = {u}, v = {v}")
         })
@@ -188,7 +189,7 @@ impl Lab {
 
     /// Black and white for everything that this kernel can give.
     fn reach(self) -> Signal<Shade> {
-        Signal::derive(move || {
+        derived(move || {
             let of = |name: &str| self.live.one(name).unwrap_or(0.0);
             Shade::Grey { low: of("lowest"), high: of("highest").max(of("lowest") + 1e-3) }
         })
@@ -207,7 +208,7 @@ fn Number(
     view! {
         <span class="one" class:backward=backward>
             <span class="quiet">{move || label.get()}</span>
-            <button class="cell" data-name=name on:click=move |_| live.ask(name, vec![])>{text}</button>
+            <button class="cell" data-name=name on:click=move |_| live.ask(name, vec![])>{move || text()}</button>
         </span>
     }
 }
@@ -225,13 +226,13 @@ fn Range(lab: Lab, name: &'static str) -> impl IntoView {
             format!("{}, {} … {}", shape.join(" × "), number(lo.into()), number(hi.into()))
         }
     };
-    view! { <small class="num" data-range=name>{text}</small> }
+    view! { <small class="num" data-range=name>{move || text()}</small> }
 }
 
 /// What went wrong with the image or the scene.
 #[component]
 fn Trouble(lab: Lab) -> impl IntoView {
-    move || lab.failed.get().or(lab.live.failed.get()).map(|e| view! { <p role="alert">{e}</p> })
+    alert(derived(move || lab.failed.get().or(lab.live.failed.get())))
 }
 
 /// Another image of the sample.

@@ -1,10 +1,9 @@
 //! Chapter 4, cross-entropy: the curve of -log p, the gradient p - y, and squared error beside it.
 
-use leptos::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::cross_entropy::{LEAST, Loss};
 use crate::widgets::bars::DragBars;
@@ -43,9 +42,9 @@ pub fn open() -> Stage {
     let classes = Classes { logits, truth, entropy: live(Loss::CrossEntropy), squared: live(Loss::Squared) };
     let widget = move |name: &str| {
         Some(match name {
-            "loss" => view! { <Likelihood live=curve p /> }.into_any(),
-            "gradient" => view! { <Gradient classes /> }.into_any(),
-            "squared" => view! { <Squared classes /> }.into_any(),
+            "loss" => view! { <Likelihood live=curve p /> },
+            "gradient" => view! { <Gradient classes /> },
+            "squared" => view! { <Squared classes /> },
             _ => return None,
         })
     };
@@ -64,8 +63,8 @@ fn Likelihood(live: Live, p: RwSignal<f64>) -> impl IntoView {
     };
     let handle = Handle {
         name: words("the probability of the true class", "真实类别的概率"),
-        at: Signal::derive(move || loss.get().is_finite().then(|| (p.get(), loss.get()))),
-        text: Signal::derive(move || format!("p = {}, −log p = {}", number(p.get()), number(loss.get()))),
+        at: derived(move || loss.get().is_finite().then(|| (p.get(), loss.get()))),
+        text: derived(move || format!("p = {}, −log p = {}", number(p.get()), number(loss.get()))),
         put: Callback::new(move |at: (f64, f64)| put(at.0)),
         push: Callback::new(move |by: (f64, f64)| push(by.0 - by.1)),
     };
@@ -78,12 +77,12 @@ fn Likelihood(live: Live, p: RwSignal<f64>) -> impl IntoView {
             Series { name: "slope".into(), class: "backward", points: pairs("ends", "tangent") },
         ]
     };
-    let label = |s: &'static str| Signal::derive(move || s.to_string());
+    let label = |s: &'static str| derived(move || s.to_string());
     view! {
         <Plot
             label=words("the loss over the probability of the true class", "损失随真实类别概率的变化")
             label_x=words("p of the true class", "真实类别的概率 p") label_y=words("loss −log p, and its tangent", "损失 −log p 与切线")
-            bounds=Signal::derive(|| [0.0, 1.0, 0.0, 7.0]) series=Signal::derive(series) handle size=(560.0, 300.0)
+            bounds=derived(|| [0.0, 1.0, 0.0, 7.0]) series=derived(series) handle size=(560.0, 300.0)
         />
         <div class="readouts">
             <span class="readout"><span class="name">"p"</span><span class="num">{move || number(p.get())}</span></span>
@@ -102,7 +101,7 @@ fn labels(letter: &str) -> Vec<String> {
 /// The true class to choose.
 #[component]
 fn Truth(classes: Classes) -> impl IntoView {
-    view! { <Choices label=t("true class", "真实类别") options=vec![("1", "1"), ("2", "2"), ("3", "3")] value=classes.truth /> }
+    view! { <Choices label=words("true class", "真实类别") options=vec![("1", "1"), ("2", "2"), ("3", "3")] value=classes.truth /> }
 }
 
 #[component]
@@ -112,7 +111,7 @@ fn Gradient(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live name="p" label=words("probabilities p", "概率 p") names=labels("p") range=[0.0, 1.0] lit=classes.truth />
             <Columns live name="∂L/∂a" label=words("gradient p − y", "梯度 p − y") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>
@@ -132,7 +131,7 @@ fn Squared(classes: Classes) -> impl IntoView {
     view! {
         <Truth classes />
         <div class="trio">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=classes.logits min=-6.0 max=6.0 moved />
             <Columns live=classes.entropy name="∂L/∂a" label=words("gradient of cross-entropy", "交叉熵的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
             <Columns live=classes.squared name="∂E/∂a" label=words("gradient of squared error", "平方误差的梯度") names=labels("a") range=[-1.0, 1.0] side=Side::Backward lit=classes.truth />
         </div>

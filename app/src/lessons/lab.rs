@@ -10,12 +10,11 @@ mod recipe;
 mod safety;
 mod words;
 
-use leptos::prelude::*;
-
 use crate::engine::Values;
 use crate::engine::training::Said;
 use crate::lessons::cnn::{Cell, Confusion, Filters, Gallery};
 use crate::page::lang::{Lang, lang, t};
+use crate::prelude::*;
 use crate::widgets::inside::Inside;
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;
@@ -68,7 +67,7 @@ pub fn Lab() -> impl IntoView {
             <figure class="widget" data-widget="files"><files::Files bench /></figure>
             <h2>{t("Training", "训练")}</h2>
             <figure class="widget" data-widget="train">
-                <p class="quiet" id="about">{about}</p>
+                <p class="quiet" id="about">{move || about()}</p>
                 <Controls run /><Curves run /><RateSlider run /><safety::Safety run />
             </figure>
             <h2>{t("Filters", "滤波器")}</h2>

@@ -5,10 +5,9 @@ mod cells;
 mod speed;
 mod tiles;
 
-use leptos::prelude::*;
-
 use super::Stage;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::matmul::SIZES;
 use crate::widgets::live::{Live, feed};
@@ -25,9 +24,9 @@ pub fn open() -> Stage {
     let race = speed::Race::new();
     let widget = move |name: &str| {
         Some(match name {
-            "cells" => view! { <cells::Cells place /> }.into_any(),
-            "tiles" => view! { <tiles::Tiles tiling /> }.into_any(),
-            "speed" => view! { <speed::Speed race /> }.into_any(),
+            "cells" => view! { <cells::Cells place /> },
+            "tiles" => view! { <tiles::Tiles tiling /> },
+            "speed" => view! { <speed::Speed race /> },
             _ => return None,
         })
     };

@@ -11,11 +11,10 @@ mod matmul;
 mod normalise;
 mod softmax;
 
-use leptos::prelude::*;
-
 use crate::page::lang::Language;
 use crate::page::lang::t;
 use crate::page::{Piece, Text, chapter};
+use crate::prelude::*;
 use crate::widgets::kernels::Kernels;
 use crate::widgets::live::Live;
 use crate::widgets::predict::Predict;
@@ -54,7 +53,7 @@ pub fn Show(lesson: &'static Lesson) -> impl IntoView {
     let stage = StoredValue::new((lesson.open)());
     let scenes = stage.with_value(|s| s.scenes.clone());
     let Some(chapter) = chapter(lesson.name) else {
-        return view! { <p role="alert">{format!("{} has no text", lesson.name)}</p> }.into_any();
+        return view! { <p role="alert">{format!("{} has no text", lesson.name)}</p> };
     };
     let chosen: Vec<RwSignal<Option<usize>>> = (0..chapter.count).map(|_| RwSignal::new(None)).collect();
     let text = RwSignal::new(None::<Result<Text, String>>);
@@ -68,18 +67,18 @@ pub fn Show(lesson: &'static Lesson) -> impl IntoView {
             }
         });
     };
-    Effect::new(move |_| load());
+    effect(load);
     let pieces = move |all: Vec<Piece>| {
         let each = all.into_iter().zip(&chosen).map(|(piece, chosen)| match piece {
-            Piece::Html(html) => view! { <div class="prose" inner_html=html></div> }.into_any(),
+            Piece::Html(html) => view! { <div class="prose" inner_html=html></div> },
             Piece::Widget(name) => {
                 let widget = stage.with_value(|s| (s.widget)(&name));
-                let missing = || view! { <p role="alert">{format!("no widget {name}")}</p> }.into_any();
+                let missing = || view! { <p role="alert">{format!("no widget {name}")}</p> };
                 let widget = widget.unwrap_or_else(missing);
-                view! { <figure class="widget" data-widget=name>{widget}</figure> }.into_any()
+                view! { <figure class="widget" data-widget=name>{widget}</figure> }
             }
             Piece::Question { ask, answers, reveal } => {
-                view! { <Predict ask answers reveal chosen=*chosen /> }.into_any()
+                view! { <Predict ask answers reveal chosen=*chosen /> }
             }
         });
         each.collect_view().into_any()
@@ -88,17 +87,16 @@ pub fn Show(lesson: &'static Lesson) -> impl IntoView {
         <article class="chapter" data-chapter=lesson.name>
             <h1>{move || chapter.title(language.0.get())}</h1>
             {move || match text.get() {
-                None => view! { <p class="quiet" role="status">{t("Fetching the text …", "正在读取正文……")}</p> }.into_any(),
+                None => view! { <p class="quiet" role="status">{t("Fetching the text …", "正在读取正文……")}</p> },
                 Some(Ok(text)) => pieces(text.pieces),
                 Some(Err(e)) => view! {
                     <p role="alert">
                         {t("The chapter's text could not be fetched", "无法读取本章正文")} " (" {e} ") "
                         <button on:click=move |_| load()>{t("Try again", "重试")}</button>
                     </p>
-                }.into_any(),
+                },
             }}
             <Kernels scenes />
         </article>
     }
-    .into_any()
 }

@@ -1,11 +1,10 @@
 //! Chapter 1, normalise: flats to drag, the contours of the loss with the path of gradient
 //! descent, and the statistics of the columns.
 
-use leptos::prelude::*;
-
 use super::Stage;
 use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::scenes::normalise::{GRID, LEVELS, N, STEPS};
 use crate::widgets::choices::Choices;
@@ -51,8 +50,8 @@ pub fn open() -> Stage {
     let flats = Flats { live, last, way, rate };
     let widget = move |name: &str| {
         Some(match name {
-            "contours" => view! { <Contours flats /> }.into_any(),
-            "statistics" => view! { <Statistics flats /> }.into_any(),
+            "contours" => view! { <Contours flats /> },
+            "statistics" => view! { <Statistics flats /> },
             _ => return None,
         })
     };
@@ -68,9 +67,9 @@ fn part(flats: Flats, name: &str) -> Vec<f32> {
 
 #[component]
 fn Contours(flats: Flats) -> impl IntoView {
-    let label = |s: &'static str| Signal::derive(move || s.to_string());
+    let label = |s: &'static str| derived(move || s.to_string());
     view! {
-        <Choices label=t("scaling", "缩放方式") options=WAYS.to_vec() value=flats.way />
+        <Choices label=words("scaling", "缩放方式") options=WAYS.to_vec() value=flats.way />
         <div class="pair">
             <Plane flats />
             <Surface flats />
@@ -117,8 +116,8 @@ fn Plane(flats: Flats) -> impl IntoView {
     };
     let handle = Handle {
         name: words("the eighth flat", "第八套公寓"),
-        at: Signal::derive(move || Some(at())),
-        text: Signal::derive(move || format!("{} m², {} km", number(at().0), number(at().1))),
+        at: derived(move || Some(at())),
+        text: derived(move || format!("{} m², {} km", number(at().0), number(at().1))),
         put: Callback::new(put),
         push: Callback::new(push),
     };
@@ -128,8 +127,8 @@ fn Plane(flats: Flats) -> impl IntoView {
             <Plot
                 label=words("the flats: area and distance", "各套公寓：面积与距离")
                 label_x=words("area x₁, m²", "面积 x₁，m²") label_y=words("distance x₂, km", "距离 x₂，km")
-                bounds=Signal::derive(|| PLANE) scales=[Scale::Log; 2] size=(340.0, 340.0)
-                series=Signal::derive(Vec::new) dots=Signal::derive(move || dots.clone()) handle
+                bounds=derived(|| PLANE) scales=[Scale::Log; 2] size=(340.0, 340.0)
+                series=derived(Vec::new) dots=derived(move || dots.clone()) handle
             />
             <p class="note">
                 {move || format!("{} m², {} km ", number(at().0), number(at().1))}
@@ -142,7 +141,7 @@ fn Plane(flats: Flats) -> impl IntoView {
 /// The contours of the loss and the path across them.
 #[component]
 fn Surface(flats: Flats) -> impl IntoView {
-    let frame = Memo::new(move |_| {
+    let frame = memo(move || {
         let (centre, reach) = (part(flats, "w*"), part(flats, "reach"));
         match (&centre[..], &reach[..]) {
             ([a, b], [r]) if a.is_finite() && b.is_finite() && *r > 0.0 => {
@@ -152,7 +151,7 @@ fn Surface(flats: Flats) -> impl IntoView {
             _ => [-1.0, 1.0, -1.0, 1.0],
         }
     });
-    let lines = Memo::new(move |_| {
+    let lines = memo(move || {
         let (values, levels) = (part(flats, "surface"), part(flats, "levels"));
         let [left, right, bottom, top] = frame.get();
         let place = |(c, r): (f64, f64)| {
@@ -162,7 +161,7 @@ fn Surface(flats: Flats) -> impl IntoView {
         let line = |level: &f32| contour(&values, GRID, *level).into_iter().map(place).collect::<Vec<_>>();
         levels.iter().take(LEVELS).map(line).collect::<Vec<_>>()
     });
-    let path = Memo::new(move |_| {
+    let path = memo(move || {
         let all = part(flats, "path");
         all.chunks_exact(2).map(|w| (f64::from(w[0]), f64::from(w[1]))).collect::<Vec<_>>()
     });
@@ -176,7 +175,7 @@ fn Surface(flats: Flats) -> impl IntoView {
         let steps = path.get().into_iter().map(|at| Dot { at, class: "backward step" });
         steps.chain(centre.map(|at| Dot { at, class: "best" })).collect::<Vec<_>>()
     };
-    let (limit, rate) = (Memo::new(move |_| part(flats, "2/λmax").first().copied().map(f64::from)), flats.rate);
+    let (limit, rate) = (memo(move || part(flats, "2/λmax").first().copied().map(f64::from)), flats.rate);
     let verdict = move || match limit.get() {
         Some(limit) if 10f64.powf(rate.get()) >= limit => {
             t("η is beyond 2/λmax: the path breaks out.", "η 超过了 2/λmax：路径发散。")()
@@ -195,10 +194,10 @@ fn Surface(flats: Flats) -> impl IntoView {
         <div class="surface">
             <Plot
                 label=words("contours of the loss over the two weights, and the path of gradient descent", "损失随两个权重变化的等高线，以及梯度下降的路径")
-                label_x=Signal::derive(|| "w₁".to_string()) label_y=words("w₂; contours of the loss", "w₂；损失的等高线")
-                bounds=Signal::derive(move || frame.get()) size=(340.0, 340.0) series=Signal::derive(series) dots=Signal::derive(dots)
+                label_x=derived(|| "w₁".to_string()) label_y=words("w₂; contours of the loss", "w₂；损失的等高线")
+                bounds=derived(move || frame.get()) size=(340.0, 340.0) series=derived(series) dots=derived(dots)
             />
-            <p class="note" aria-live="polite">{verdict}</p>
+            <p class="note" aria-live="polite">{move || verdict()}</p>
             <div class="readouts">{move || (end(flats.way.get()), least(flats.way.get()))}</div>
         </div>
     }
@@ -209,7 +208,7 @@ fn Surface(flats: Flats) -> impl IntoView {
 fn Rate(flats: Flats) -> impl IntoView {
     let live = flats.live;
     let limit = move || part(flats, "2/λmax").first().copied().map_or(f64::NAN, f64::from);
-    let best = Memo::new(move |_| part(flats, "2/(λmin + λmax)").first().copied().map_or(f64::NAN, f64::from));
+    let best = memo(move || part(flats, "2/(λmin + λmax)").first().copied().map_or(f64::NAN, f64::from));
     let share = move || ((limit().log10() - RATES[0]) / (RATES[1] - RATES[0])).clamp(0.0, 1.0);
     view! {
         <div class="short rate">
@@ -237,7 +236,7 @@ fn Rate(flats: Flats) -> impl IntoView {
 /// The two columns as the model sees them.
 #[component]
 fn Strips(flats: Flats) -> impl IntoView {
-    let values = Memo::new(move |_| part(flats, "inputs"));
+    let values = memo(move || part(flats, "inputs"));
     let range = move |column: usize| match flats.way.get() {
         1 => [0.0, 1.0],
         2 => [-2.7, 2.7],
@@ -260,7 +259,7 @@ fn Strips(flats: Flats) -> impl IntoView {
         view! {
             <div class="strip">
                 <span>{move || name.get()}</span><b class="num">{move || number(range(column)[0])}</b>
-                <svg viewBox="0 0 500 20" aria-hidden="true"><line class="axis" x1="10" x2="490" y1="10" y2="10" />{dots}</svg>
+                <svg viewBox="0 0 500 20" aria-hidden="true"><line class="axis" x1="10" x2="490" y1="10" y2="10" />{move || dots()}</svg>
                 <b class="num">{move || number(range(column)[1])}</b>
             </div>
         }
@@ -277,11 +276,11 @@ fn Strips(flats: Flats) -> impl IntoView {
 #[component]
 fn Statistics(flats: Flats) -> impl IntoView {
     let live = flats.live;
-    let none = Signal::derive(String::new);
+    let none = derived(String::new);
     let cell = move |name: &'static str, n: usize, j: usize| {
         // Scaled values are compared with each other; data and statistics stand as they are.
         let own = matches!(name, "min-max" | "z");
-        let shared = Memo::new(move |_| own.then(|| places(&live.get(name))).flatten());
+        let shared = memo(move || own.then(|| places(&live.get(name))).flatten());
         view! { <td><Readout live name index=vec![n, j] label=none shared /></td> }
     };
     let pair = move |name: &'static str, n: usize| view! { {cell(name, n, 0)} {cell(name, n, 1)} };

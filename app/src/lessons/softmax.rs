@@ -1,10 +1,9 @@
 //! Chapter 3, softmax: bars to drag, the Jacobian, and what happens without the maximum.
 
-use leptos::prelude::*;
-
 use super::Stage;
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
 use crate::widgets::bars::{Bars, DragBars};
 use crate::widgets::live::{Live, feed};
@@ -25,9 +24,9 @@ pub fn open() -> Stage {
     let moved = RwSignal::new(None::<usize>);
     let widget = move |name: &str| {
         Some(match name {
-            "bars" => view! { <Logits live logits moved /> }.into_any(),
-            "jacobian" => view! { <Jacobian live logits moved /> }.into_any(),
-            "overflow" => view! { <Overflow live c /> }.into_any(),
+            "bars" => view! { <Logits live logits moved /> },
+            "jacobian" => view! { <Jacobian live logits moved /> },
+            "overflow" => view! { <Overflow live c /> },
             _ => return None,
         })
     };
@@ -45,11 +44,11 @@ fn subscript(k: usize) -> char {
 
 #[component]
 fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>) -> impl IntoView {
-    let p = Signal::derive(move || live.get("p"));
+    let p = derived(move || live.get("p"));
     view! {
         <div class="pair">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
-            <Bars label=t("probabilities p", "概率 p") names=labels("p") values=p max=1.0 on_ask=Callback::new(move |k| live.ask("p", vec![0, k])) />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <Bars label=words("probabilities p", "概率 p") names=labels("p") values=p max=1.0 on_ask=Callback::new(move |k| live.ask("p", vec![0, k])) />
         </div>
         <figcaption>{t("Drag a bar, or focus it and use the arrow keys. Click a probability to see where it comes from.",
             "拖动一根条形，或选中后按方向键。点击任一概率，查看它的由来。")}</figcaption>
@@ -58,14 +57,14 @@ fn Logits(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>
 
 #[component]
 fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize>>) -> impl IntoView {
-    let caption = Signal::derive(move || t("J[i, j] = ∂pᵢ/∂aⱼ", "J[i, j] = ∂pᵢ/∂aⱼ")().to_string());
-    let below = Signal::derive(move || t("column sums", "各列之和")().to_string());
+    let caption = words("J[i, j] = ∂pᵢ/∂aⱼ", "J[i, j] = ∂pᵢ/∂aⱼ");
+    let below = words("column sums", "各列之和");
     view! {
         <div class="beside">
-            <DragBars label=t("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
+            <DragBars label=words("logits a", "logit a") names=labels("a") values=logits min=-5.0 max=5.0 moved />
             <div>
-                <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=Signal::derive(move || moved.get()) />
-                <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=Signal::derive(move || moved.get()) />
+                <Matrix live name="J" side=Side::Backward caption rows=labels("p") columns=labels("a") scale=0.25 lit=derived(move || moved.get()) />
+                <Matrix live name="column sums" side=Side::Backward caption=below rows=vec!["Σ".into()] scale=0.25 lit=derived(move || moved.get()) />
             </div>
         </div>
         <figcaption>{t("Drag a bar: the lit column is the logit you moved last, and says how each probability answers to it. The sums are 0 up to rounding.",
@@ -75,10 +74,9 @@ fn Jacobian(live: Live, logits: RwSignal<Vec<f32>>, moved: RwSignal<Option<usize
 
 #[component]
 fn Overflow(live: Live, c: RwSignal<f64>) -> impl IntoView {
-    let label = Signal::derive(move || t("c, added to every logit", "c，加到每个 logit 上")().to_string());
-    let stable = Signal::derive(move || t("softmax with the maximum subtracted", "减去最大值的 softmax")().to_string());
-    let naive =
-        Signal::derive(move || t("exp(a) / Σ exp(a), as written", "照原式计算 exp(a) / Σ exp(a)")().to_string());
+    let label = words("c, added to every logit", "c，加到每个 logit 上");
+    let stable = words("softmax with the maximum subtracted", "减去最大值的 softmax");
+    let naive = words("exp(a) / Σ exp(a), as written", "照原式计算 exp(a) / Σ exp(a)");
     view! {
         <Slider label value=c min=-120.0 max=120.0 step=1.0 />
         <Matrix live name="p" caption=stable columns=labels("p") />

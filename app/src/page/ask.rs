@@ -1,12 +1,12 @@
 //! Ask any number: the panel that derives one number from its definition. Everything in it comes
 //! from the op's cell by way of the engine; nothing is written per op.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::lang::t;
 use crate::engine::client::engine;
 use crate::engine::{Check, Derivation, Reference, Reply, Request, Term};
+use crate::prelude::*;
 use crate::widgets::format::{element, number};
 
 /// One question: an element of a node of a scene.
@@ -53,8 +53,8 @@ impl Asked {
 pub fn Panel() -> impl IntoView {
     let asked = expect_context::<Asked>();
     let engine = engine();
-    let current = Memo::new(move |_| asked.trail.with(|t| t.last().cloned()));
-    Effect::new(move |_| {
+    let current = memo(move || asked.trail.with(|t| t.last().cloned()));
+    effect(move || {
         asked.fresh.track();
         let Some(q) = current.get() else { return asked.answer.set(None) };
         spawn_local(async move {
@@ -84,9 +84,9 @@ pub fn Panel() -> impl IntoView {
                     <button class="plain" on:click=move |_| asked.close() aria-label=t("Close", "关闭")>"×"</button>
                 </div>
                 {move || match asked.answer.get() {
-                    None => view! { <p class="quiet">{t("Deriving…", "推导中……")}</p> }.into_any(),
-                    Some(Err(e)) => view! { <p role="alert">{e}</p> }.into_any(),
-                    Some(Ok(d)) => view! { <Answer d /> }.into_any(),
+                    None => view! { <p class="quiet">{t("Deriving…", "推导中……")}</p> },
+                    Some(Err(e)) => view! { <p role="alert">{e}</p> },
+                    Some(Ok(d)) => view! { <Answer d /> },
                 }}
             </aside>
         </Show>
@@ -107,9 +107,9 @@ fn Trail() -> impl IntoView {
                     view! {
                         <li>
                             {if k == last {
-                                view! { <strong>{label}</strong> }.into_any()
+                                view! { <strong>{label}</strong> }
                             } else {
-                                view! { <button class="link" on:click=move |_| asked.back_to(k)>{label}</button> }.into_any()
+                                view! { <button class="link" on:click=move |_| asked.back_to(k)>{label}</button> }
                             }}
                         </li>
                     }
@@ -136,7 +136,7 @@ fn Answer(d: Derivation) -> impl IntoView {
                 <span class="name">{element(&d.node.name, &d.index)}</span> " = " <output>{number(d.device)}</output>
             </p>
             {if leaf {
-                view! { <p class="quiet">{t("Given, not computed: data, a weight, or what you set.", "给定而非算出：数据、权重，或由你设置。")}</p> }.into_any()
+                view! { <p class="quiet">{t("Given, not computed: data, a weight, or what you set.", "给定而非算出：数据、权重，或由你设置。")}</p> }
             } else {
                 view! {
                     <p class="quiet">{t("The definition of ", "定义：")} <code>{d.node.op.clone()}</code></p>
@@ -145,7 +145,7 @@ fn Answer(d: Derivation) -> impl IntoView {
                         <p class="frame"><code>{d.frame.clone()}</code> <span class="quiet">", Σ " {sum}</span></p>
                     })}
                     <Terms terms=d.terms.clone() folded total=d.total reduced />
-                }.into_any()
+                }
             }}
             {d.check.clone().map(|check| view! { <NumericCheck check analytic=d.value /> })}
         </div>

@@ -1,11 +1,10 @@
 //! The first screen: a network that learns real images from the moment the page is there, and the
 //! way into the chapters.
 
-use leptos::prelude::*;
-
 use super::lang::{Language, t};
 use crate::lessons;
 use crate::lessons::cnn::{Filters, QUICK};
+use crate::prelude::*;
 use crate::widgets::training::{Controls, Curves, Run};
 
 /// What the first screen changes of the recipe: few images come fast, and a while of training.
@@ -32,7 +31,7 @@ pub fn Home() -> impl IntoView {
             <ol class="contents">
                 {lessons::ALL.iter().map(|l| {
                     let title = move || super::chapter(l.name).map_or("", |c| c.title(language.0.get()));
-                    view! { <li><a href=format!("#/{}", l.name)>{title}</a></li> }
+                    view! { <li><a href=format!("#/{}", l.name)>{move || title()}</a></li> }
                 }).collect_view()}
                 <li><a href="#/lab">{t("Lab", "实验室")}</a></li>
             </ol>

@@ -2,8 +2,9 @@
 //! used, so that none can be missing: the compiler checks it. (Chapters are files of their own,
 //! see `prose`.) Switching changes signals and nothing else, so all state stays.
 
-use leptos::prelude::*;
 use web_sys::window;
+
+use crate::prelude::*;
 
 /// English or Chinese.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Language {
         let browser = window().and_then(|w| w.navigator().language()).unwrap_or_default();
         let guess = if browser.to_lowercase().starts_with("zh") { Lang::Zh } else { Lang::En };
         let lang = RwSignal::new(asked.or(kept).unwrap_or(guess));
-        Effect::new(move |_| {
+        effect(move || {
             if let Some(root) = document().document_element() {
                 let _ = root.set_attribute("lang", lang.get().tag());
             }
@@ -106,5 +107,5 @@ pub fn t(en: &'static str, zh: &'static str) -> impl Fn() -> &'static str + Copy
 /// [`t`] as a signal, for widgets whose words may also be made while the page runs.
 pub fn words(en: &'static str, zh: &'static str) -> Signal<String> {
     let text = t(en, zh);
-    Signal::derive(move || text().to_string())
+    derived(move || text().to_string())
 }

@@ -8,10 +8,10 @@ mod prose;
 pub mod route;
 mod shell;
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use crate::engine::client::Engine;
+use crate::prelude::*;
 
 pub use ask::Asked;
 pub use prose::{Piece, Text, chapter};

@@ -56,7 +56,7 @@ impl Chapter {
         let [en, zh] = self.files;
         let path = format!("prose/{}", lang.pick(en, zh));
         let failed = |e: JsValue| format!("{path}: {}", js_sys::Object::from(e).to_string());
-        let response = JsFuture::from(leptos::prelude::window().fetch_with_str(&path)).await.map_err(failed)?;
+        let response = JsFuture::from(crate::prelude::window().fetch_with_str(&path)).await.map_err(failed)?;
         let response: web_sys::Response = response.dyn_into().map_err(failed)?;
         if !response.ok() {
             return Err(format!("{path}: the server answers {}", response.status()));

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::Closure;
 use web_sys::{UrlSearchParams, window};
+
+use crate::prelude::*;
 
 /// Chapter and parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +63,7 @@ pub struct Router {
 impl Router {
     pub fn start() -> Router {
         let address = RwSignal::new(Address::read());
-        let path = Memo::new(move |_| address.with(|a| a.path.clone()));
+        let path = memo(move || address.with(|a| a.path.clone()));
         let changed = Closure::<dyn Fn()>::new(move || {
             let now = Address::read();
             if address.get_untracked() != now {
@@ -109,7 +110,7 @@ pub fn number(name: &'static str, default: f64) -> RwSignal<f64> {
     let router = router();
     let start = router.get(name).and_then(|v| v.parse().ok()).filter(|v: &f64| v.is_finite()).unwrap_or(default);
     let signal = RwSignal::new(start);
-    Effect::new(move |_| {
+    effect(move || {
         let v = signal.get();
         router.set(name, (v != default).then(|| short(v)));
     });
@@ -123,7 +124,7 @@ pub fn numbers(name: &'static str, default: Vec<f32>) -> RwSignal<Vec<f32>> {
     let fits = |v: &Vec<f32>| v.len() == default.len() && v.iter().all(|x| x.is_finite());
     let start = router.get(name).and_then(parse).filter(fits).unwrap_or_else(|| default.clone());
     let signal = RwSignal::new(start);
-    Effect::new(move |_| {
+    effect(move || {
         let v = signal.get();
         let text = v.iter().map(|x| short(f64::from(*x))).collect::<Vec<_>>().join(",");
         router.set(name, (v != default).then_some(text));
@@ -141,7 +142,7 @@ pub fn choice_or(name: &'static str, words: &'static [&'static str], default: us
     let router = router();
     let start = router.get(name).and_then(|v| words.iter().position(|w| *w == v)).unwrap_or(default);
     let signal = RwSignal::new(start);
-    Effect::new(move |_| {
+    effect(move || {
         let k = signal.get();
         router.set(name, (k != default).then(|| words.get(k).copied().unwrap_or_default().to_string()));
     });

@@ -1,7 +1,5 @@
 //! Head and navigation, the present chapter, the explaining panel.
 
-use leptos::prelude::*;
-
 use super::ask::Panel;
 use super::home::Home;
 use super::lang::{Language, remember, remembered, t};
@@ -10,6 +8,7 @@ use crate::engine::Choice;
 use crate::engine::client::engine;
 use crate::lessons::lab::Lab;
 use crate::lessons::{self, Lesson, Show};
+use crate::prelude::*;
 
 /// Where the chosen theme is remembered.
 const THEME: &str = "chainrule.theme";
@@ -18,7 +17,7 @@ const THEME: &str = "chainrule.theme";
 pub fn Shell() -> impl IntoView {
     let path = router().path;
     let language = expect_context::<Language>();
-    Effect::new(move |_| {
+    effect(move || {
         let name = path.get();
         let title = super::chapter(&name).map(|c| c.title(language.0.get()));
         document().set_title(&title.map_or("Chainrule · 链式法则".into(), |t| format!("{t} · Chainrule")));
@@ -45,9 +44,9 @@ pub fn Shell() -> impl IntoView {
             {move || {
                 let name = path.get();
                 match lessons::ALL.iter().find(|l| l.name == name) {
-                    Some(lesson) => view! { <Show lesson /> }.into_any(),
-                    None if name == "lab" => view! { <Lab /> }.into_any(),
-                    None => view! { <Home /> }.into_any(),
+                    Some(lesson) => view! { <Show lesson /> },
+                    None if name == "lab" => view! { <Lab /> },
+                    None => view! { <Home /> },
                 }
             }}
         </main>
@@ -76,14 +75,14 @@ fn Entry(lesson: &'static Lesson) -> impl IntoView {
     let language = expect_context::<Language>();
     let title = move || super::chapter(lesson.name).map_or("", |c| c.title(language.0.get()));
     let current = move || (path.get() == lesson.name).then_some("page");
-    view! { <li><a href=format!("#/{}", lesson.name) aria-current=current>{title}</a></li> }
+    view! { <li><a href=format!("#/{}", lesson.name) aria-current=current>{move || title()}</a></li> }
 }
 
 #[component]
 fn ThemeButton() -> impl IntoView {
     let prefers = window().match_media("(prefers-color-scheme: dark)").ok().flatten().is_some_and(|m| m.matches());
     let dark = RwSignal::new(remembered(THEME).map_or(prefers, |t| t == "dark"));
-    Effect::new(move |_| {
+    effect(move || {
         if let Some(root) = document().document_element() {
             let _ = root.set_attribute("data-theme", if dark.get() { "dark" } else { "light" });
         }
@@ -133,7 +132,7 @@ fn DeviceNote() -> impl IntoView {
     };
     view! {
         <aside class="device" aria-label=t("What computes", "计算设备")>
-            <span id="device" data-backend=move || engine.device.get().map(|d| d.backend)>{text}</span>
+            <span id="device" data-backend=move || engine.device.get().map(|d| d.backend)>{move || text()}</span>
             {move || other().map(|(choice, label)| view! { <button class="link" on:click=move |_| choose(choice)>{label}</button> })}
             {move || failed.get().or(engine.lost.get()).map(|e| view! { <strong role="alert">{e}</strong> })}
         </aside>

@@ -1,9 +1,9 @@
 //! Bars: some to drag, some to read. Values stand beside them; keyboard as well as pointer.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::format::number;
+use crate::prelude::*;
 
 /// Drawing height of a bar's range, in user units.
 const HEIGHT: f64 = 160.0;
@@ -12,7 +12,7 @@ const WIDTH: f64 = 56.0;
 /// Bars that the reader moves.
 #[component]
 pub fn DragBars(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     names: Vec<String>,
     values: RwSignal<Vec<f32>>,
     min: f64,
@@ -52,7 +52,7 @@ pub fn DragBars(
             >
                 <line x1="0" x2=WIDTH * n as f64 y1=y_of(0.0) y2=y_of(0.0) class="axis" />
                 {names.into_iter().enumerate().map(|(k, name)| {
-                    let value = Memo::new(move |_| values.with(|v| v.get(k).copied().map_or(0.0, f64::from)));
+                    let value = memo(move || values.with(|v| v.get(k).copied().map_or(0.0, f64::from)));
                     let top = move || y_of(value.get().max(0.0));
                     let height = move || (y_of(value.get().min(0.0)) - y_of(value.get().max(0.0))).max(1.0);
                     let x = WIDTH * k as f64;
@@ -99,7 +99,7 @@ pub fn DragBars(
 /// Bars that show what was computed; each can be asked.
 #[component]
 pub fn Bars(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     names: Vec<String>,
     #[prop(into)] values: Signal<Vec<f32>>,
     max: f64,
@@ -111,7 +111,7 @@ pub fn Bars(
             <p class="eyebrow">{move || label.get()}</p>
             <ul>
                 {names.into_iter().enumerate().map(|(k, name)| {
-                    let value = Memo::new(move |_| values.with(|v| v.get(k).copied().map_or(f64::NAN, f64::from)));
+                    let value = memo(move || values.with(|v| v.get(k).copied().map_or(f64::NAN, f64::from)));
                     let share = move || (100.0 * value.get().abs() / max).min(100.0);
                     let side = if backward { "bar backward" } else { "bar forward" };
                     view! {

@@ -1,12 +1,11 @@
 //! A choice of one among a few, as a row of buttons.
 
-use leptos::prelude::*;
-
 use crate::page::lang::t;
+use crate::prelude::*;
 
 #[component]
 pub fn Choices(
-    #[prop(into)] label: Signal<&'static str>,
+    #[prop(into)] label: Signal<String>,
     /// English and Chinese.
     options: Vec<(&'static str, &'static str)>,
     value: RwSignal<usize>,

@@ -1,12 +1,11 @@
 //! Upright bars that show an output of a scene; each can be asked. They have the height of the
 //! bars that the reader drags, so both can stand side by side.
 
-use leptos::prelude::*;
-
 use super::format::number;
 use super::live::Live;
 use super::matrix::Side;
 use super::readout::element;
+use crate::prelude::*;
 
 const HEIGHT: f64 = 160.0;
 const WIDTH: f64 = 56.0;

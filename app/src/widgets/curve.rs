@@ -1,9 +1,8 @@
 //! A line chart: a few series over a common axis, drawn as SVG, with its numbers as a table for
 //! those who do not see it.
 
-use leptos::prelude::*;
-
 use super::format::number;
+use crate::prelude::*;
 
 /// A line.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +108,7 @@ pub fn Curve(
     #[prop(optional, into)]
     mark: Option<Signal<Option<f64>>>,
 ) -> impl IntoView {
-    let frame = Memo::new(move |_| series.with(|s| bounds(s, fixed, scales)));
+    let frame = memo(move || series.with(|s| bounds(s, fixed, scales)));
     let x_of = move |b: [f64; 4], x: f64| LEFT + (WIDTH - LEFT - 8.0) * (scales[0].of(x) - b[0]) / (b[1] - b[0]);
     let y_of = move |b: [f64; 4], y: f64| 8.0 + (HEIGHT - BOTTOM - 8.0) * (b[3] - scales[1].of(y)) / (b[3] - b[2]);
     let path = move |s: &Series, b: [f64; 4]| {

@@ -10,6 +10,7 @@ use web_sys::{
 };
 
 use crate::engine::FileData;
+use compute::sorting::sorted;
 
 /// A file that was not read yet, with its path in the folder it came in.
 pub struct Chosen {
@@ -53,8 +54,7 @@ pub fn dropped(data: Option<DataTransfer>) -> impl Future<Output = Vec<Chosen>> 
                 open.extend(entries_of(entry.unchecked_ref()).await);
             }
         }
-        out.sort_by(|a, b| a.path.cmp(&b.path));
-        out
+        sorted(out, |a, b| a.path.cmp(&b.path))
     }
 }
 
@@ -108,7 +108,7 @@ pub fn save(file: &FileData) -> Result<(), String> {
     let blob = Blob::new_with_u8_array_sequence(&parts).map_err(failed)?;
     let url = Url::create_object_url_with_blob(&blob).map_err(failed)?;
     let link: HtmlAnchorElement =
-        leptos::prelude::document().create_element("a").map_err(failed)?.dyn_into().map_err(|e| failed(e.into()))?;
+        crate::prelude::document().create_element("a").map_err(failed)?.dyn_into().map_err(|e| failed(e.into()))?;
     link.set_href(&url);
     link.set_download(&file.name);
     link.click();

@@ -1,9 +1,9 @@
 //! Inside a training step: every tensor of the step that the run would take next, weights,
 //! activations, gradients and optimiser states, as a table of numbers to ask.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::live::Live;
 use super::matrix::{Matrix, Side};
 use super::training::Run;
@@ -11,6 +11,7 @@ use crate::engine::client::engine;
 use crate::engine::training::{Command, Frozen};
 use crate::engine::{NodeInfo, Reply, Request};
 use crate::page::lang::t;
+use crate::prelude::*;
 
 /// Rows and columns of a table; larger tensors show a window.
 const WINDOW: usize = 8;
@@ -50,7 +51,7 @@ pub fn Inside(run: Run, live: Live) -> impl IntoView {
             <button id="freeze" disabled=move || busy.get() || !ready() on:click=freeze>{t("Stop and look inside the next step", "停下，查看下一步的内部")}</button>
             <Show when=move || busy.get()><span class="quiet">{t("computing every tensor of the step…", "正在计算这一步的所有张量……")}</span></Show>
         </div>
-        {move || live.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(live.failed)}
         <Show when=move || live.scene.get().is_some()>
             {move || {
                 let first = live.nodes.with_untracked(|all| all.iter().find(|n| n.name.ends_with("weight")).map_or(0, |n| n.id));
@@ -69,13 +70,13 @@ fn kinds(nodes: &[NodeInfo]) -> Vec<NodeInfo> {
 #[component]
 pub fn Tensors(live: Live, place: RwSignal<Place>) -> impl IntoView {
     let engine = engine();
-    let info = Memo::new(move |_| {
+    let info = memo(move || {
         let id = place.with(|p| p.node);
         live.nodes.with(|all| all.iter().find(|n| n.id == id).cloned())
     });
     let dims = move || info.get().map_or([1, 1, 1], |n| matrix_of(&n.shape));
     // The window's numbers, as an output of the scene that the table reads.
-    Effect::new(move |_| {
+    effect(move || {
         let (p, Some(n), Some(scene)) = (place.get(), info.get(), live.scene.get()) else { return };
         spawn_local(async move {
             match engine.ask(Request::Inspect { scene, nodes: vec![n.id] }).await {
@@ -137,8 +138,8 @@ pub fn Tensors(live: Live, place: RwSignal<Place>) -> impl IntoView {
                 }}
             </select>
         </label>
-        <Steer place dims=Signal::derive(dims) />
-        <Matrix live name=WINDOW_NAME side=Signal::derive(side) caption=Signal::derive(caption) scale=Signal::derive(scale) on_ask=ask />
+        <Steer place dims=derived(dims) />
+        <Matrix live name=WINDOW_NAME side=derived(side) caption=derived(caption) scale=derived(scale) on_ask=ask />
         <figcaption>{t("Click a number to see where it comes from. Arrows mark the backward pass and the optimiser.",
             "点击任一数字查看由来。箭头标出反向传播与优化器中的张量。")}</figcaption>
     }

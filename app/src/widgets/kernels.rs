@@ -2,9 +2,9 @@
 //! and as it runs), sizes, the time it takes here, and an editor that runs what the reader wrote
 //! and compares it with the definition.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::format::number;
 use super::live::Live;
 use super::nameless::nameless;
@@ -12,6 +12,7 @@ use crate::engine::client::engine;
 use crate::engine::kernels::{Form, Timing};
 use crate::engine::{KernelInfo, Reply, Request, Shader};
 use crate::page::lang::{Lang, lang, t};
+use crate::prelude::*;
 
 #[component]
 pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
@@ -20,7 +21,7 @@ pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
     let failed = RwSignal::new(None::<String>);
     let engine = engine();
     let scenes = StoredValue::new(scenes);
-    Effect::new(move |_| {
+    effect(move || {
         let ids: Vec<(Live, Option<u32>)> = scenes.with_value(|s| s.iter().map(|l| (*l, l.scene.get())).collect());
         if !open.get() {
             return;
@@ -44,7 +45,7 @@ pub fn Kernels(scenes: Vec<Live>) -> impl IntoView {
             <summary>{t("The kernels of this chapter", "本章所用的内核")}</summary>
             <p class="quiet">{t("What ran to compute the numbers above. Each is printed from the one definition of its operation; where speed matters a hand-written one takes its place, and both are compared with the definition in 64-bit arithmetic.",
                 "上面的数字就是由这些内核算出的。每个内核都由运算的唯一定义生成；在速度要紧之处由手写内核代替，两者都与定义的 64 位结果比较。")}</p>
-            {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+            {alert(failed)}
             {move || lists.get().into_iter().map(|(live, list)| {
                 list.into_iter().map(|group| view! { <One live group /> }).collect_view()
             }).collect_view()}
@@ -144,7 +145,7 @@ fn One(live: Live, group: Group) -> impl IntoView {
         <details class="kernel" data-kernel=head.0.clone()>
             <summary><code>{head.0.clone()}</code> <small>{head.1} " " {number(head.2)} " FLOP" {t(", ", "，")} {number(head.3 as f64)} " B" <Times labels=labels.clone() /></small></summary>
             {(labels.len() > 1).then(|| view! { <p class="quiet">{t("computes ", "计算：")} <code>{some(&labels)}</code></p> })}
-            <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{groups}</code></p>
+            <p class="quiet">{t("entry point and workgroups: ", "入口与工作组：")} <code>{move || groups()}</code></p>
             {(forms.len() > 1).then(|| view! {
                 <div class="choices" role="group" aria-label=t("Variant", "版本")>
                     {forms.into_iter().map(|(f, label)| view! {
@@ -166,8 +167,8 @@ fn One(live: Live, group: Group) -> impl IntoView {
             </div>
             <div aria-live="polite" class="timing">
                 {move || timing.get().map(|result| match result {
-                    Err(e) => view! { <p role="alert">{e}</p> }.into_any(),
-                    Ok(timing) => view! { <Outcome timing before=before.get() /> }.into_any(),
+                    Err(e) => view! { <p role="alert">{e}</p> },
+                    Ok(timing) => view! { <Outcome timing before=before.get() /> },
                 })}
             </div>
         </details>

@@ -4,8 +4,9 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
+
+use crate::prelude::*;
 
 /// Runs `work` on what `source` gives, again whenever it changes; `None` asks for nothing.
 pub fn latest<T, F>(source: impl Fn() -> Option<T> + 'static, work: impl Fn(T) -> F + 'static)
@@ -15,7 +16,7 @@ where
 {
     let (busy, pending) = (StoredValue::new_local(false), StoredValue::new_local(None::<T>));
     let work = Rc::new(work);
-    Effect::new(move |_| {
+    effect(move || {
         let Some(input) = source() else { return };
         pending.set_value(Some(input));
         if busy.get_value() {

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::{Engine, engine};
 use crate::engine::training::{Command, Frozen};
 use crate::engine::{NodeInfo, Reply, Request, Values};
 use crate::page::Asked;
+use crate::prelude::*;
 use crate::scenes::Spec;
+use compute::sorting::map_of;
 
 /// Outputs of the last run by name.
 pub type Outputs = BTreeMap<String, Values>;
@@ -42,9 +43,9 @@ impl Live {
     ) -> Live {
         let live = Live::empty();
         let engine = live.engine;
-        let spec = Memo::new(move |_| spec());
-        let backend = Memo::new(move |_| engine.device.get().map(|d| d.backend));
-        Effect::new(move |_| {
+        let spec = memo(spec);
+        let backend = memo(move || engine.device.get().map(|d| d.backend));
+        effect(move || {
             let (spec, Some(_)) = (spec.get(), backend.get()) else { return };
             spawn_local(async move {
                 if let Some(old) = live.scene.try_get_untracked().flatten() {
@@ -71,7 +72,7 @@ impl Live {
             });
         });
         let (busy, pending) = (StoredValue::new(false), StoredValue::new(None::<Vec<Values>>));
-        Effect::new(move |_| {
+        effect(move || {
             let feeds = feeds();
             if live.scene.get().is_none() {
                 return;
@@ -136,7 +137,7 @@ impl Live {
         let Some(Some(scene)) = self.scene.try_get_untracked() else { return };
         match self.engine.ask(Request::Run { scene, feeds }).await {
             Ok(Reply::Values { values, .. }) => {
-                let map = values.into_iter().map(|v| (v.name.clone(), v)).collect();
+                let map = map_of(values.into_iter().map(|v| (v.name.clone(), v)));
                 self.outputs.try_set(map);
                 self.failed.try_set(None);
                 self.asked.fresh.try_update(|n| *n += 1);

@@ -1,11 +1,11 @@
 //! A matrix of live numbers. Each cell can be asked; arrow keys move between them; colour shows
 //! sign and size together with a bar, never alone. It is a real table, so screen readers read it.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::format::{aligned, number, places};
 use super::live::Live;
+use crate::prelude::*;
 
 /// How a matrix is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn Matrix(
 ) -> impl IntoView {
     let focus = RwSignal::new((0usize, 0usize));
     let key = name.clone();
-    let shape = Memo::new(move |_| live.outputs.with(|o| o.get(&key).map(|v| v.shape.clone()).unwrap_or_default()));
+    let shape = memo(move || live.outputs.with(|o| o.get(&key).map(|v| v.shape.clone()).unwrap_or_default()));
     let size = move || match shape.get()[..] {
         [] => (1, 1),
         [n] => (1, n),
@@ -83,7 +83,7 @@ pub fn Matrix(
     // One number of places for all, so that points stand below points.
     let shared = {
         let name = name.clone();
-        Memo::new(move |_| places(&live.get(&name)))
+        memo(move || places(&live.get(&name)))
     };
     let (head_columns, head_rows) = (columns.clone(), rows.clone());
     let (labelled, labelled_rows) = (!columns.is_empty(), !rows.is_empty());
@@ -91,8 +91,8 @@ pub fn Matrix(
         <div class="scroll">
             <table class=class node_ref=table on:keydown=on_key data-name=name.clone()>
                 <caption>
-                    {caption.map_or_else(|| view! { <span>{name.clone()}</span> }.into_any(), |c| view! { <span>{move || c.get()}</span> }.into_any())}
-                    <small>{shape_text} " " {range}</small>
+                    {caption.map_or_else(|| view! { <span>{name.clone()}</span> }, |c| view! { <span>{move || c.get()}</span> })}
+                    <small>{move || shape_text()} " " {move || range()}</small>
                 </caption>
                 {labelled.then(|| view! {
                     <thead><tr>{labelled_rows.then(|| view! { <td></td> })}{head_columns.iter().map(|c| view! { <th scope="col">{c.clone()}</th> }).collect_view()}</tr></thead>
@@ -112,7 +112,7 @@ pub fn Matrix(
                                         let name = own.clone();
                                         let read = {
                                             let name = own.clone();
-                                            Memo::new(move |_| live.outputs.with(|o| {
+                                            memo(move || live.outputs.with(|o| {
                                                 o.get(&name).and_then(|v| v.data.get(r * n + c).copied()).map_or(f64::NAN, f64::from)
                                             }))
                                         };

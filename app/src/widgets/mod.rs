@@ -1,5 +1,6 @@
 //! Parts that chapters are made of.
 
+pub mod alert;
 pub mod bars;
 pub mod camera;
 pub mod choices;

@@ -1,10 +1,10 @@
 //! A picture with a frame on it that the reader moves, by pointer or by arrow keys; a click or Enter
 //! asks for the number inside.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::picture::{Picture, Shade};
+use crate::prelude::*;
 
 /// A rectangle on a picture, in its pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,9 +1,10 @@
 //! Small tensors as pictures: images, filters, maps. Drawn on a canvas, one pixel an element, and
 //! enlarged by the browser without smoothing.
 
-use leptos::prelude::*;
 use wasm_bindgen::{Clamped, JsCast};
 use web_sys::{CanvasRenderingContext2d, ImageData};
+
+use crate::prelude::*;
 
 /// How numbers become colours.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +47,7 @@ pub fn Picture(
     #[prop(into)] label: Signal<String>,
 ) -> impl IntoView {
     let canvas = NodeRef::<leptos::html::Canvas>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let Some(canvas) = canvas.get() else { return };
         let (data, shape, shade) = (data.get(), shape.get(), shade.get());
         let (channels, height, width) = match shape[..] {

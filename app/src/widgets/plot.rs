@@ -1,11 +1,11 @@
 //! A plane with lines, dots and, if wanted, one point that the reader drags by pointer or keyboard.
 //! Positions on the drawing are all it works out; every number it draws comes from outside.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use super::curve::{Scale, Series};
 use super::format::number;
+use crate::prelude::*;
 
 /// A dot; the class gives colour and shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +119,7 @@ pub fn Plot(
     #[prop(optional, into)] dots: Option<Signal<Vec<Dot>>>,
     #[prop(optional)] handle: Option<Handle>,
 ) -> impl IntoView {
-    let frame = Memo::new(move |_| Frame { bounds: bounds.get(), scales, size });
+    let frame = memo(move || Frame { bounds: bounds.get(), scales, size });
     let svg = NodeRef::<leptos::svg::Svg>::new();
     let held = RwSignal::new(false);
     let follow = move |event: &leptos::ev::PointerEvent| {
@@ -170,7 +170,7 @@ pub fn Plot(
                     view! { {across} {up} }
                 }}
                 <svg x=LEFT y=TOP width=inner.0 height=inner.1 viewBox=format!("{LEFT} {TOP} {} {}", inner.0, inner.1)>
-                    {lines}
+                    {move || lines()}
                     {move || dots.map(|d| {
                         let f = frame.get();
                         d.get().into_iter().filter(|d| d.at.0.is_finite() && d.at.1.is_finite()).map(|d| view! {

@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use leptos::prelude::*;
-
 use crate::page::lang::t;
+use crate::prelude::*;
 
 /// Numbers the questions, so that each can be named by its own words.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -40,7 +39,7 @@ pub fn Predict(
                             class:wrong=move || chosen.get() == Some(k) && !right
                             on:click=move |_| chosen.set(Some(k))
                         >
-                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=text></span>{mark}
+                            <span class="letter">{LETTERS.get(k).copied().unwrap_or("")}</span> <span inner_html=text></span>{move || mark()}
                         </button>
                     }
                 }).collect_view()}

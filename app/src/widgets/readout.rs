@@ -1,10 +1,9 @@
 //! One live number with its name, to be read and to be asked.
 
-use leptos::prelude::*;
-
 use super::format::aligned;
 use super::live::Live;
 use super::matrix::Side;
+use crate::prelude::*;
 
 /// Element `index` of the output `name`.
 #[component]
@@ -40,7 +39,7 @@ pub fn Readout(
 
 /// One element of an output as a number of its own; NaN until there is one.
 pub fn element(live: Live, name: String, index: Vec<usize>) -> Memo<f64> {
-    Memo::new(move |_| {
+    memo(move || {
         live.outputs.with(|o| {
             let Some(v) = o.get(&name) else { return f64::NAN };
             let at = index.iter().zip(&v.shape).fold(0, |at, (i, d)| at * d + i);

@@ -1,8 +1,7 @@
 //! A labelled range input with its value as text.
 
-use leptos::prelude::*;
-
 use super::format::number;
+use crate::prelude::*;
 
 #[component]
 pub fn Slider(
@@ -25,7 +24,7 @@ pub fn Slider(
         <label class="slider">
             <span>{move || label.get()}</span>
             <input type="range" min=min max=max step=step prop:value=move || value.get() on:input=set aria-valuetext=text />
-            <output>{text}</output>
+            <output>{move || text()}</output>
         </label>
     }
 }

@@ -1,14 +1,15 @@
 //! A training run on the page: its history as signals, and the buttons that steer it.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::alert::alert;
 use super::curve::{Curve, Series};
 use super::format::number;
 use crate::engine::client::{Engine, engine};
 use crate::engine::training::{Command, Notice, Point, Report, Scores};
 use crate::engine::{Reply, Request, Values};
-use crate::page::lang::{Lang, lang, remembered, t};
+use crate::page::lang::{Lang, lang, remembered, t, words};
+use crate::prelude::*;
 
 /// A recorded moment: a step and the first layer's weights at it.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,10 +222,10 @@ pub fn Controls(run: Run) -> impl IntoView {
                 <button id="extend" on:click=move |_| run.tell(Command::Extend)>{t("One epoch more", "加一轮")}</button>
             </Show>
             <button id="reset" disabled=move || !ready() on:click=move |_| run.tell(Command::Reset)>{t("Reset", "重置")}</button>
-            <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{status}</span>
+            <span class="quiet" id="run-status" data-step=move || run.report.with(|r| r.as_ref().map_or(0, |r| r.step))>{move || status()}</span>
         </div>
         {move || run.notices.get().into_iter().map(|n| view! { <p class="notice" role="status">{told(&n)}</p> }).collect_view()}
-        {move || run.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(run.failed)}
     }
 }
 
@@ -254,7 +255,7 @@ pub fn Curves(run: Run) -> impl IntoView {
     let trained = t("training batch", "训练批次");
     let kept = t("held out", "留出");
     let pick = move |which: fn(&(f64, f64, f64)) -> f64| {
-        Signal::derive(move || {
+        derived(move || {
             let line = |v: &Vec<(f64, f64, f64)>| v.iter().map(|p| (p.0, which(p))).collect::<Vec<_>>();
             vec![
                 Series { name: trained().into(), class: "quiet", points: run.points.with(line) },
@@ -262,11 +263,11 @@ pub fn Curves(run: Run) -> impl IntoView {
             ]
         })
     };
-    let steps = Signal::derive(move || t("step", "步")().to_string());
+    let steps = words("step", "步");
     view! {
         <div class="pair">
-            <Curve label_x=steps label_y=Signal::derive(move || t("loss", "损失")().to_string()) series=pick(|p| p.1) fixed=[Some(0.0), None, Some(0.0), None] />
-            <Curve label_x=steps label_y=Signal::derive(move || t("accuracy", "准确率")().to_string()) series=pick(|p| p.2) fixed=[Some(0.0), None, Some(0.0), Some(1.0)] />
+            <Curve label_x=steps label_y=words("loss", "损失") series=pick(|p| p.1) fixed=[Some(0.0), None, Some(0.0), None] />
+            <Curve label_x=steps label_y=words("accuracy", "准确率") series=pick(|p| p.2) fixed=[Some(0.0), None, Some(0.0), Some(1.0)] />
         </div>
     }
 }

@@ -9,7 +9,7 @@
 
 use super::float16::{from_bf16, from_f16};
 use super::{CheckpointError, Named};
-use crate::sorting::{map, sort_by, sort_by_key};
+use crate::sorting::{map_of, sorted};
 use crate::tensor::{DType, Data, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -39,8 +39,8 @@ pub fn write_weights(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let write = |e: std::io::Error| CheckpointError::Write(e.to_string());
-    let mut order: Vec<&(String, Tensor)> = tensors.iter().collect();
-    sort_by_key(&mut order, |(_, t)| std::cmp::Reverse(t.dtype().size_bytes()));
+    let order: Vec<&(String, Tensor)> = tensors.iter().collect();
+    let order = sorted(order, |(_, a), (_, b)| b.dtype().size_bytes().cmp(&a.dtype().size_bytes()));
     let header = header(&order, metadata)?;
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(write)?;
     out.write_all(header.as_bytes()).map_err(write)?;
@@ -114,9 +114,9 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
     let mut out = Vec::new();
     // By place in the file; empty tensors share their place and then go by name, since the
     // crate hands out names in the order of a hash map.
-    let mut tensors: Vec<(&TensorInfo, String)> =
+    let tensors: Vec<(&TensorInfo, String)> =
         header.offset_keys().into_iter().filter_map(|name| Some((header.info(&name)?, name))).collect();
-    sort_by(&mut tensors, |(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
+    let tensors = sorted(tensors, |(a, x), (b, y)| (a.data_offsets, x).cmp(&(b.data_offsets, y)));
     for (info, name) in tensors {
         let raw = data
             .get(info.data_offsets.0..info.data_offsets.1)
@@ -165,7 +165,7 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
 
 /// Orders `given` like `expected`, or lists every missing, unexpected and misshapen tensor.
 pub fn match_weights(file: &str, expected: &[(String, Vec<usize>)], given: Named) -> Result<Named, CheckpointError> {
-    let mut given = map(given);
+    let mut given = map_of(given);
     let mut out = Vec::with_capacity(expected.len());
     let mut list = String::new();
     for (name, shape) in expected {

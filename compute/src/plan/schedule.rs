@@ -9,11 +9,11 @@ use crate::cell::cost::reads_only_own_element;
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::rewrite::view_root;
-use crate::sorting::map;
+use crate::sorting::map_of;
 
 /// Ordered kernels, and for each new state written in place: (value, leaf).
 pub(super) fn schedule(g: &Graph, stored: &[bool], mut kernels: Vec<Kernel>) -> (Vec<Kernel>, Vec<(NodeId, NodeId)>) {
-    let maker = map(kernels.iter().enumerate().flat_map(|(k, kernel)| kernel.outputs.iter().map(move |o| (*o, k))));
+    let maker = map_of(kernels.iter().enumerate().flat_map(|(k, kernel)| kernel.outputs.iter().map(move |o| (*o, k))));
     let reads: Vec<Vec<NodeId>> = kernels.iter().map(|k| k.reads.iter().map(|r| view_root(g, *r)).collect()).collect();
     // before[k]: kernels that must precede kernel k.
     let mut before: Vec<Vec<usize>> =

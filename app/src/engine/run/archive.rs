@@ -2,6 +2,7 @@
 
 use compute::checkpoint::weights_to_bytes;
 use compute::checksum::crc32;
+use compute::sorting::map_of;
 use compute::train::folder::{ModelCard, RECIPE, RunFolder};
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchive, ZipArchiveWriter, ZipVerification};
 use std::io::Write;
@@ -96,7 +97,7 @@ async fn unpack(name: &str, bytes: &[u8]) -> Result<Files, String> {
 /// The run in a folder's files, or in the one archive given. The folder may lie in others: what
 /// counts is where `recipe.toml` is.
 pub async fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String> {
-    let mut all: Files = files.into_iter().map(|f| (f.name, f.bytes)).collect();
+    let mut all: Files = map_of(files.into_iter().map(|f| (f.name, f.bytes)));
     if let (1, Some((path, bytes))) = (all.len(), all.first_key_value())
         && path.to_ascii_lowercase().ends_with(".zip")
     {
@@ -107,5 +108,5 @@ pub async fn read(name: &str, files: Vec<FileData>) -> Result<RunFolder, String>
         return Err(format!("{name} holds no run: there is no {RECIPE} in it"));
     };
     let inside = all.into_iter().filter_map(|(p, b)| Some((p.strip_prefix(&root)?.to_string(), b)));
-    RunFolder::from_files(name, &inside.collect()).map_err(text)
+    RunFolder::from_files(name, &map_of(inside)).map_err(text)
 }

@@ -2,12 +2,12 @@
 //! 32-bit arithmetic, against the gradient that the graph computed. The only arithmetic here is the
 //! distance between the two.
 
-use leptos::prelude::*;
-
 use crate::engine::client::{Engine, engine};
 use crate::engine::{Reply, Request};
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
 use crate::page::route;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::curve::{Curve, Scale, Series};
 use crate::widgets::format::number;
 use crate::widgets::latest::latest;
@@ -124,7 +124,7 @@ impl Probe {
 
 #[component]
 pub fn Measured(probe: Probe) -> impl IntoView {
-    let series = Signal::derive(move || {
+    let series = derived(move || {
         let line = |k: usize, name: &str, class: &'static str| {
             // An error of exactly 0 has no place on a log axis.
             let points = probe.curves.with(|c| c[k].errors().into_iter().filter(|p| p.1 > 0.0).collect());
@@ -132,15 +132,15 @@ pub fn Measured(probe: Probe) -> impl IntoView {
         };
         vec![line(1, "f32", "dashed"), line(0, "f64", "backward")]
     });
-    let mark = Signal::derive(move || Some(10f64.powf(probe.power.get())));
+    let mark = derived(move || Some(10f64.powf(probe.power.get())));
     let show = Callback::new(|power: f64| format!("{:.1e}", 10f64.powf(power)).replace('-', "−"));
-    let step = Signal::derive(move || t("step e", "步长 e")().to_string());
-    let error = Signal::derive(move || t("error of the quotient", "差商的误差")().to_string());
+    let step = words("step e", "步长 e");
+    let error = words("error of the quotient", "差商的误差");
     let ask = move |_| {
         let (name, index) = element(WEIGHTS[probe.weight.get_untracked()]);
         probe.live.ask(&format!("d {name}"), index);
     };
-    let analytic = Memo::new(move |_| probe.here.with(|h| h[0].analytic));
+    let analytic = memo(move || probe.here.with(|h| h[0].analytic));
     let silent =
         move || probe.curves.with(|c| c.iter().all(|m| !m.slopes.is_empty() && m.errors().iter().all(|p| p.1 == 0.0)));
     view! {
@@ -175,7 +175,7 @@ pub fn Measured(probe: Probe) -> impl IntoView {
                 <tbody>{[(0, "f64"), (1, "f32")].map(|(k, name)| view! { <Format probe k name /> })}</tbody>
             </table>
         </div>
-        {move || probe.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(probe.failed)}
         <figcaption>{t("The dotted line is the step you chose. Both formats are measured against the gradient in 64-bit arithmetic.",
             "虚竖线是你选的步长。两种格式都与 64 位运算得到的梯度比较。")}</figcaption>
     }
@@ -195,9 +195,9 @@ fn Format(probe: Probe, k: usize, name: &'static str) -> impl IntoView {
     view! {
         <tr data-format=name>
             <th scope="row">{name}</th>
-            <td class="num">{slope}</td>
-            <td class="num">{error}</td>
-            <td class="num">{least}</td>
+            <td class="num">{move || slope()}</td>
+            <td class="num">{move || error()}</td>
+            <td class="num">{move || least()}</td>
         </tr>
     }
 }

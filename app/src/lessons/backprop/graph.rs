@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leptos::prelude::*;
-
 use super::layout::{Form, Layout, Placed, edge, layout};
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request};
 use crate::page::lang::{Lang, lang, t};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::format::number;
 use crate::widgets::latest::latest;
 use crate::widgets::live::Live;
 use crate::widgets::slider::Slider;
+use compute::sorting::map_of;
 
 /// Height of the buttons that stay above the drawing, and of the space kept free below it.
 const HEAD: f64 = 150.0;
@@ -57,12 +57,11 @@ pub struct Walk {
 
 impl Walk {
     pub fn new(live: Live, x: RwSignal<Vec<f32>>, class: RwSignal<usize>) -> Walk {
-        let order = Memo::new(move |_| {
-            live.nodes.with(|all| all.iter().filter(|n| !n.op.is_empty()).cloned().collect::<Vec<_>>())
-        });
+        let order =
+            memo(move || live.nodes.with(|all| all.iter().filter(|n| !n.op.is_empty()).cloned().collect::<Vec<_>>()));
         let sliders = [0, 1].map(|k| {
             let one = RwSignal::new(x.with_untracked(|v| v.get(k).copied().map_or(0.0, f64::from)));
-            Effect::new(move |_| {
+            effect(move || {
                 let new = one.get() as f32;
                 x.maybe_update(|all| match all.get_mut(k) {
                     Some(slot) if *slot != new => {
@@ -77,7 +76,7 @@ impl Walk {
         let form = form();
         let walk = Walk {
             live,
-            layout: Memo::new(move |_| live.nodes.with(|all| layout(all, form.get()))),
+            layout: memo(move || live.nodes.with(|all| layout(all, form.get()))),
             order,
             // One step is taken already, so that there is something to see.
             at: route::number("step", 1.0),
@@ -99,7 +98,7 @@ impl Walk {
             // A scene that is gone is asked again when it is there: its outputs change.
             if let Ok(Reply::Values { values, .. }) = engine.ask(Request::Inspect { scene, nodes: nodes.clone() }).await
             {
-                walk.values.try_set(nodes.into_iter().zip(values.into_iter().map(|v| v.data)).collect());
+                walk.values.try_set(map_of(nodes.into_iter().zip(values.into_iter().map(|v| v.data))));
             }
         });
         let beat = set_interval_with_handle(
@@ -159,7 +158,7 @@ pub fn Graph(walk: Walk) -> impl IntoView {
         walk.playing.set(false);
         walk.go(by);
     };
-    let label = |k: usize| Signal::derive(move || format!("x[0, {k}]"));
+    let label = |k: usize| derived(move || format!("x[0, {k}]"));
     view! {
         <div class="stay">
         <div class="row controls">
@@ -275,8 +274,8 @@ fn side(node: &NodeInfo) -> &'static str {
 #[component]
 fn Node(walk: Walk, p: Placed) -> impl IntoView {
     let id = p.node.id;
-    let known = Memo::new(move |_| walk.known(id));
-    let current = Memo::new(move |_| walk.current().is_some_and(|c| c.id == id));
+    let known = memo(move || walk.known(id));
+    let current = memo(move || walk.current().is_some_and(|c| c.id == id));
     let kind = if p.node.op.is_empty() { "given" } else { side(&p.node) };
     let place = format!("left:{:.0}px;top:{:.0}px;width:{:.0}px", p.x, p.y, p.width);
     let name = StoredValue::new(p.node.name.clone());
@@ -284,12 +283,12 @@ fn Node(walk: Walk, p: Placed) -> impl IntoView {
         .map(|r| {
             let row = (0..p.columns).map(|c| {
                 let (index, k) = (p.index(r, c), r * p.columns + c);
-                let value = Memo::new(move |_| {
+                let value = memo(move || {
                     walk.values.with(|all| all.get(&id).and_then(|v| v.get(k).copied()).map_or(f64::NAN, f64::from))
                 });
                 let ask_for = move |_| name.with_value(|n| walk.live.ask_node(id, n, index.clone()));
                 let text = move || if known.get() && !value.get().is_nan() { number(value.get()) } else { "·".into() };
-                view! { <button class="digit" disabled=move || !known.get() on:click=ask_for>{text}</button> }
+                view! { <button class="digit" disabled=move || !known.get() on:click=ask_for>{move || text()}</button> }
             });
             view! { <div class="digits">{row.collect_view()}</div> }
         })

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::NodeInfo;
+use compute::sorting::sorted;
 
 const CELL: f64 = 64.0;
 const SMALL_CELL: f64 = 50.0;
@@ -131,9 +132,8 @@ fn tall(nodes: &[NodeInfo], form: Form) -> Layout {
     for c in 0..at.values().max().map_or(0, |c| c + 1) {
         let here = || nodes.iter().filter(|n| at.get(&n.id) == Some(&c));
         // What is given first, then what is computed from it.
-        let mut values: Vec<&NodeInfo> = here().filter(|n| !n.backward).collect();
-        values.sort_by_key(|n| !n.op.is_empty());
-        for v in values {
+        let values: Vec<&NodeInfo> = here().filter(|n| !n.backward).collect();
+        for v in sorted(values, |a, b| b.op.is_empty().cmp(&a.op.is_empty())) {
             let gradient = here().find(|n| n.backward && value_of(nodes, n).is_some_and(|f| f.id == v.id));
             let row: Vec<Placed> =
                 std::iter::once(place(v, 0.0, y)).chain(gradient.map(|g| place(g, right, y))).collect();
@@ -146,7 +146,7 @@ fn tall(nodes: &[NodeInfo], form: Form) -> Layout {
             out.push(p);
         }
     }
-    out.sort_by_key(|p| p.node.id);
+    let out = sorted(out, |a, b| a.node.id.cmp(&b.node.id));
     let middle = (lane + right) / 2.0;
     Layout { nodes: out, width: right + lane, height: (y - GAP).max(0.0), middle, form }
 }
@@ -181,9 +181,9 @@ fn wide(nodes: &[NodeInfo]) -> Layout {
     let mut above: Vec<f64> = (0..count).map(|c| top - stack(c)).collect();
     let mut below = vec![middle + 1.5 * GAP; count];
     // The gradient of the value on the line comes first, whatever the order of computation.
-    let mut order: Vec<&NodeInfo> = nodes.iter().collect();
     let main = |n: &NodeInfo| value_of(nodes, n).is_some_and(on_line);
-    order.sort_by_key(|n| (n.backward && !main(n), n.id));
+    let rank = |n: &NodeInfo| (n.backward && !main(n), n.id);
+    let order = sorted(nodes.iter().collect(), |a, b| rank(a).cmp(&rank(b)));
     let mut out: Vec<Placed> = vec![];
     for n in order {
         let (c, Placed { width, height, .. }) = (column(n), boxed(n));
@@ -201,7 +201,7 @@ fn wide(nodes: &[NodeInfo]) -> Layout {
         let x = lefts[c] + (widths[c] - width) / 2.0;
         out.push(placed(n, Form::Wide, x, y));
     }
-    out.sort_by_key(|p| p.node.id);
+    let out = sorted(out, |a, b| a.node.id.cmp(&b.node.id));
     let height = below.into_iter().fold(middle, f64::max) - GAP;
     Layout { nodes: out, width: (left - BETWEEN).max(0.0), height, middle, form: Form::Wide }
 }

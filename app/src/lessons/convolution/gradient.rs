@@ -1,11 +1,10 @@
 //! The gradient of the nine weights, for a target image; and a step against it.
 
-use leptos::prelude::*;
-
 use super::kernel::Kernel;
 use super::paint::Output;
 use super::{Lab, Number, Range, Trouble};
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::widgets::matrix::{Matrix, Side};
 use crate::widgets::pick::Pick;
 use crate::widgets::picture::Shade;
@@ -20,7 +19,7 @@ pub fn Gradient(lab: Lab) -> impl IntoView {
             lab.w.set(next);
         }
     };
-    Effect::new(move |_| {
+    effect(move || {
         lab.live.outputs.track();
         if left.get_untracked() > 0 {
             left.update(|n| *n -= 1);
@@ -31,12 +30,12 @@ pub fn Gradient(lab: Lab) -> impl IntoView {
         left.set(19);
         step();
     };
-    let want = Signal::derive(move || t("target t", "目标 t")().to_string());
-    let upstream = Signal::derive(move || t("upstream gradient dy", "上游梯度 dy")().to_string());
-    let caption = Signal::derive(move || t("dw, the gradient of the kernel", "dw，卷积核的梯度")().to_string());
-    let loss = Signal::derive(move || t("loss L =", "损失 L =")().to_string());
+    let want = words("target t", "目标 t");
+    let upstream = words("upstream gradient dy", "上游梯度 dy");
+    let caption = words("dw, the gradient of the kernel", "dw，卷积核的梯度");
+    let loss = words("loss L =", "损失 L =");
     // Grey is 0, and the full scale is the largest entry.
-    let signed = Signal::derive(move || {
+    let signed = derived(move || {
         let most = lab.live.get("d y").iter().fold(1e-9f32, |m, v| m.max(v.abs()));
         Shade::Grey { low: -most, high: most }
     });

@@ -1,10 +1,9 @@
 //! The same window as a row of the patch matrix: one row times one column is one output number.
 
-use leptos::prelude::*;
-
 use super::paint::Input;
 use super::{Lab, Trouble};
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::scenes::convolution::KERNEL;
 use crate::widgets::format::number;
 
@@ -14,12 +13,12 @@ const TAPS: usize = KERNEL * KERNEL;
 
 #[component]
 pub fn Rows(lab: Lab) -> impl IntoView {
-    let side = Memo::new(move |_| lab.plane("y").get().first().copied().unwrap_or(0));
-    let now = Memo::new(move |_| {
+    let side = memo(move || lab.plane("y").get().first().copied().unwrap_or(0));
+    let now = memo(move || {
         let (u, v) = lab.at.get();
         u * side.get() + v
     });
-    let first = Memo::new(move |_| {
+    let first = memo(move || {
         let count = side.get() * side.get();
         now.get().saturating_sub(AROUND).min(count.saturating_sub(2 * AROUND + 1))
     });
@@ -31,7 +30,7 @@ pub fn Rows(lab: Lab) -> impl IntoView {
     view! {
         <div class="im2col">
             <Input lab />
-            <p class="quiet">{t("Each window is a row of the patch matrix, each kernel a column. ", "每个窗口是图像块矩阵的一行，每个卷积核是一列。")} <span class="num shapes">{shape}</span></p>
+            <p class="quiet">{t("Each window is a row of the patch matrix, each kernel a column. ", "每个窗口是图像块矩阵的一行，每个卷积核是一列。")} <span class="num shapes">{move || shape()}</span></p>
         </div>
         <div class="scroll" tabindex="0">
             <table class="patches">
@@ -39,12 +38,12 @@ pub fn Rows(lab: Lab) -> impl IntoView {
                     <tr><th scope="row">"i, j"</th>{(0..TAPS).map(|k| view! { <th scope="col">{tap(k)}</th> }).collect_view()}<th scope="col">"y"</th></tr>
                     <tr class="weights"><th scope="row">"w"</th>{(0..TAPS).map(|k| {
                         let w = move || lab.w.with(|w| w.get(k).copied().map_or(String::new(), |v| number(v.into())));
-                        view! { <td class="num">{w}</td> }
+                        view! { <td class="num">{move || w()}</td> }
                     }).collect_view()}<td></td></tr>
                 </thead>
                 <tbody>
                     {(0..=2 * AROUND).map(|r| {
-                        let row = Memo::new(move |_| first.get() + r);
+                        let row = memo(move || first.get() + r);
                         let lit = move || row.get() == now.get();
                         let at = move || {
                             let s = side.get().max(1);
@@ -60,7 +59,7 @@ pub fn Rows(lab: Lab) -> impl IntoView {
                         };
                         view! {
                             <tr class:lit=lit>
-                                <th scope="row"><button class="link" on:click=go aria-label=move || format!("u, v = {}", label())>{label}</button></th>
+                                <th scope="row"><button class="link" on:click=go aria-label=move || format!("u, v = {}", label())>{move || label()}</button></th>
                                 {(0..TAPS).map(|k| view! { <Cell lab name="patches" width=TAPS row k /> }).collect_view()}
                                 <Cell lab name="product" width=1 row k=0 />
                             </tr>
@@ -70,7 +69,7 @@ pub fn Rows(lab: Lab) -> impl IntoView {
                 <tfoot>
                     <tr><th scope="row">{t("products", "乘积")}</th>{(0..TAPS).map(|k| {
                         let text = move || lab.live.outputs.with(|o| o.get("products").and_then(|v| v.data.get(k).copied()).map_or(String::new(), |v| number(v.into())));
-                        view! { <td><button class="digit" on:click=move |_| lab.live.ask("products", vec![k / KERNEL, k % KERNEL])>{text}</button></td> }
+                        view! { <td><button class="digit" on:click=move |_| lab.live.ask("products", vec![k / KERNEL, k % KERNEL])>{move || text()}</button></td> }
                     }).collect_view()}
                     <td><button class="digit" on:click=move |_| lab.live.ask("Σ products", vec![])>{move || lab.live.one("Σ products").map_or(String::new(), |v| number(v.into()))}</button></td></tr>
                 </tfoot>
@@ -91,5 +90,5 @@ fn Cell(lab: Lab, name: &'static str, width: usize, row: Memo<usize>, k: usize) 
             .outputs
             .with(|o| o.get(name).and_then(|v| v.data.get(at).copied()).map_or(String::new(), |v| number(v.into())))
     };
-    view! { <td><button class="digit" on:click=move |_| lab.live.ask(name, vec![row.get_untracked(), k])>{text}</button></td> }
+    view! { <td><button class="digit" on:click=move |_| lab.live.ask(name, vec![row.get_untracked(), k])>{move || text()}</button></td> }
 }

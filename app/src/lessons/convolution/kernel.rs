@@ -1,9 +1,8 @@
 //! The nine weights: to type into, to paint on, or from a preset.
 
-use leptos::prelude::*;
-
 use super::Lab;
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::scenes::convolution::KERNEL;
 
 /// Blur (sums to 1), edge (sums to 0), sharpen (sums to 1), row by row.
@@ -44,7 +43,7 @@ pub fn Kernel(lab: Lab, #[prop(optional)] brushes: bool) -> impl IntoView {
     };
     let cells = (0..KERNEL * KERNEL)
         .map(|k| {
-            let value = Memo::new(move |_| lab.w.with(|w| w.get(k).copied().unwrap_or(0.0)));
+            let value = memo(move || lab.w.with(|w| w.get(k).copied().unwrap_or(0.0)));
             let label = format!("w[{}, {}]", k / KERNEL, k % KERNEL);
             let share = move || format!("--share:{:.0}%", (100.0 * value.get().abs() / 5.0).min(100.0));
             view! {

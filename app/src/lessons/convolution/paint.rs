@@ -1,10 +1,9 @@
 //! A kernel over an image: both pictures, the window with its nine products, stride and padding.
 
-use leptos::prelude::*;
-
 use super::kernel::Kernel;
 use super::{Images, Lab, Number, Range, Trouble};
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::scenes::convolution::{IMAGE, KERNEL};
 use crate::widgets::matrix::Matrix;
 use crate::widgets::pick::Pick;
@@ -13,8 +12,8 @@ use crate::widgets::picture::Shade;
 /// The padded image with the window.
 #[component]
 pub fn Input(lab: Lab) -> impl IntoView {
-    let label = Signal::derive(move || t("image x with the window", "图像 x 与窗口")().to_string());
-    let rim = Signal::derive(move || lab.padding());
+    let label = words("image x with the window", "图像 x 与窗口");
+    let rim = derived(move || lab.padding());
     view! {
         <div>
             <p class="eyebrow">{move || label.get()} " " <Range lab name="padded" /></p>
@@ -27,7 +26,7 @@ pub fn Input(lab: Lab) -> impl IntoView {
 /// The output with the place of the window.
 #[component]
 pub fn Output(lab: Lab) -> impl IntoView {
-    let label = Signal::derive(move || t("output y", "输出 y")().to_string());
+    let label = words("output y", "输出 y");
     view! {
         <div>
             <p class="eyebrow">{move || label.get()} " " <Range lab name="y" /></p>
@@ -39,10 +38,10 @@ pub fn Output(lab: Lab) -> impl IntoView {
 
 #[component]
 pub fn Paint(lab: Lab) -> impl IntoView {
-    let sum = Signal::derive(move || t("sum of the nine weights", "九个权重之和")().to_string());
-    let pixels = Signal::derive(move || t("pixels in the window", "窗口内的像素")().to_string());
-    let products = Signal::derive(move || t("times the weights", "乘以权重")().to_string());
-    let total = Signal::derive(move || {
+    let sum = words("sum of the nine weights", "九个权重之和");
+    let pixels = words("pixels in the window", "窗口内的像素");
+    let products = words("times the weights", "乘以权重");
+    let total = derived(move || {
         let (u, v) = lab.at.get();
         format!("{} y[{u}, {v}] =", t("their sum", "求和")())
     });
@@ -74,7 +73,7 @@ pub fn Paint(lab: Lab) -> impl IntoView {
             <div>
                 {choice(|| t("stride S", "步长 S")(), lab.stride, Lab::stride, 1)}
                 {choice(|| t("padding P", "填充 P")(), lab.padding, Lab::padding, 0)}
-                <p class="num size" id="size">{size}</p>
+                <p class="num size" id="size">{move || size()}</p>
                 <Images lab />
             </div>
         </div>

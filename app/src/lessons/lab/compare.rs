@@ -1,13 +1,14 @@
 //! Runs of this visit beside each other: what their recipes differ in, and how they went.
 
 use compute::recipe::Recipe;
-use leptos::prelude::*;
 
 use crate::engine::training::Report;
-use crate::page::lang::t;
+use crate::page::lang::{t, words};
+use crate::prelude::*;
 use crate::widgets::curve::{Curve, Series};
 use crate::widgets::format::number;
 use crate::widgets::training::Run;
+use compute::sorting::sorted;
 
 /// (step, loss, accuracy)
 type Points = Vec<(f64, f64, f64)>;
@@ -41,7 +42,7 @@ const MOST: usize = 12;
 /// Keeps the history up to date with a run.
 pub fn record(run: Run) {
     let History(all) = expect_context();
-    Effect::new(move |_| {
+    effect(move || {
         let Some(r) = run.report.get() else { return };
         let (points, held_out) = (run.points.get_untracked(), run.held_out.get());
         let macro_f1 = run.scores.with_untracked(|s| s.as_ref().map(|s| s.macro_f1));
@@ -70,7 +71,7 @@ pub fn record(run: Run) {
 pub fn Compare() -> impl IntoView {
     let History(all) = expect_context();
     let picked = [RwSignal::new(None::<u32>), RwSignal::new(None::<u32>)];
-    let ids = Memo::new(move |_| all.with(|a| a.iter().map(|p| (p.id, p.name.clone())).collect::<Vec<_>>()));
+    let ids = memo(move || all.with(|a| a.iter().map(|p| (p.id, p.name.clone())).collect::<Vec<_>>()));
     // Unless the reader chose, the last two.
     let id = move |k: usize| picked[k].get().or_else(|| ids.with(|i| i.iter().rev().nth(1 - k).map(|p| p.0)));
     let past = move |k: usize| {
@@ -90,7 +91,7 @@ pub fn Compare() -> impl IntoView {
         }
     };
     let series = move |which: fn(&(f64, f64, f64)) -> f64| {
-        Signal::derive(move || {
+        derived(move || {
             let mut out = vec![];
             for (k, class) in [(0, "quiet"), (1, "forward")] {
                 if let Some(p) = past(k) {
@@ -106,8 +107,7 @@ pub fn Compare() -> impl IntoView {
         let (Some(a), Some(b)) = (past(0), past(1)) else { return vec![] };
         let keys = |p: &Past| Recipe::parse(&p.name, &p.recipe, &[]).map(|r| r.rows()).unwrap_or_default();
         let (left, right) = (keys(&a), keys(&b));
-        let mut paths: Vec<&'static str> = left.iter().chain(&right).map(|r| r.0).collect();
-        paths.sort_unstable();
+        let mut paths = sorted(left.iter().chain(&right).map(|r| r.0).collect(), |a, b| a.cmp(b));
         paths.dedup();
         let find = |rows: &[(&'static str, String)], path: &str| {
             rows.iter().find(|r| r.0 == path).map_or("–".to_string(), |r| r.1.clone())
@@ -126,8 +126,8 @@ pub fn Compare() -> impl IntoView {
         ]);
         out
     };
-    let steps = Signal::derive(move || t("step", "步")().to_string());
-    let title = move |en, zh| Signal::derive(move || t(en, zh)().to_string());
+    let steps = words("step", "步");
+    let title = move |en, zh| words(en, zh);
     let two = move || ids.with(|i| i.len() >= 2);
     view! {
         <Show when=two fallback=|| view! {

@@ -1,7 +1,6 @@
 //! Opening and saving: recipes, weights, folders of runs, folders of pictures.
 
 use compute::recipe::edit;
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlInputElement;
@@ -11,6 +10,8 @@ use crate::engine::client::engine;
 use crate::engine::training::{Command, Pictures};
 use crate::engine::{FileData, Reply, Request};
 use crate::page::lang::{Lang, Language, lang, t};
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::files::{self, Chosen, Purpose};
 
 /// A file of this name and text.
@@ -135,7 +136,7 @@ pub fn Files(bench: Bench) -> impl IntoView {
                 <button id="save-recipe" on:click=save_recipe>{t("Save the recipe", "保存配方")}</button>
             </div>
             {move || found().map(|f| view! { <p class="quiet" id="pictures">{f}</p> })}
-            {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+            {alert(failed)}
         </div>
         <figcaption>{t("A saved run is an archive: unpack it, and the native program goes on with it, the optimiser's state included:",
             "保存的训练是一个压缩包：解压后，原生程序可以接着训练，优化器的状态也在其中：")}

@@ -1,12 +1,13 @@
 //! Weights and gradients of each parameter, counted.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
 use crate::engine::training::{Bins, Command, Histogram};
 use crate::engine::{Reply, Request};
 use crate::page::lang::t;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::training::Run;
 
@@ -38,9 +39,9 @@ pub fn Histograms(run: Run) -> impl IntoView {
         });
     };
     // With each scoring of the run, while they are open.
-    let scored = Memo::new(move |_| run.held_out.with(|h| h.last().map(|p| p.0 as u64)));
-    let id = Memo::new(move |_| run.report.with(|r| r.as_ref().map(|r| r.id)));
-    Effect::new(move |_| {
+    let scored = memo(move || run.held_out.with(|h| h.last().map(|p| p.0 as u64)));
+    let id = memo(move || run.report.with(|r| r.as_ref().map(|r| r.id)));
+    effect(move || {
         let (_, known) = (scored.get(), id.get());
         if open.get() && known.is_some() {
             count();
@@ -59,7 +60,7 @@ pub fn Histograms(run: Run) -> impl IntoView {
                     </section>
                 }).collect_view()}
             </div>
-            {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+            {alert(failed)}
         </Show>
         <figcaption>{t("Blue: the weights. Orange: their gradients on the first batch of this epoch. Counted anew whenever the held-out images are scored.",
             "蓝色：权重。橙色：本轮第一批上的梯度。每次评估留出图像时重新统计。")}</figcaption>

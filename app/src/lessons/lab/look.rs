@@ -1,12 +1,12 @@
 //! One image through the network: what each layer gives for it, and the gradient of the loss there.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use super::Bench;
 use crate::engine::client::engine;
 use crate::engine::{NodeInfo, Reply, Request, Values};
 use crate::page::lang::t;
+use crate::prelude::*;
 use crate::widgets::classes::class_name;
 use crate::widgets::format::number;
 use crate::widgets::inside::{Place, Tensors};
@@ -33,8 +33,8 @@ pub fn Layers(bench: Bench) -> impl IntoView {
     let place = RwSignal::new(Place::default());
     let target = RwSignal::new(None::<u32>);
     // The class whose loss is derived: the true one, or the one that the network says.
-    Effect::new(move |_| target.set(chosen.get().map(|c| c.truth)));
-    Effect::new(move |_| {
+    effect(move || target.set(chosen.get().map(|c| c.truth)));
+    effect(move || {
         let (Some(scene), Some(label)) = (image.scene.get(), target.get()) else { return };
         let nodes = image.nodes.get_untracked();
         let pairs: Vec<(NodeInfo, u32)> = image
@@ -107,7 +107,7 @@ fn Row(layer: Layer, place: RwSignal<Place>) -> impl IntoView {
             let label = format!("{name}, {k}");
             view! {
                 <button class="channel" data-node=node on:click=move |_| place.set(Place { node, lead: k, ..Place::default() })>
-                    <Picture data=Signal::stored(data) shape=Signal::stored(shape) shade=Shade::Signed { max } label=Signal::stored(label) />
+                    <Picture data=data shape=shape shade=Shade::Signed { max } label=label />
                 </button>
             }
         });

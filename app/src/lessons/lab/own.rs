@@ -1,6 +1,5 @@
 //! A picture of the reader's: from a file, dropped, or by camera; sized as the native program sizes it.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
 use web_sys::{HtmlCanvasElement, HtmlInputElement, HtmlVideoElement};
@@ -9,10 +8,13 @@ use super::Bench;
 use crate::engine::FileData;
 use crate::engine::training::{Frozen, Said};
 use crate::page::lang::t;
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::camera::{Camera, shot};
 use crate::widgets::classes::class_name;
 use crate::widgets::files;
 use crate::widgets::format::number;
+use compute::sorting::sorted;
 
 /// The number of no held-out image.
 const OWN: u32 = u32::MAX;
@@ -38,7 +40,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
     // A browser's object, so it stays on this thread.
     let filming = RwSignal::new_local(None::<Camera>);
     let video = NodeRef::<leptos::html::Video>::new();
-    Effect::new(move |_| {
+    effect(move || {
         let (Some(file), invert) = (picture.get(), invert.get()) else { return };
         spawn_local(look(bench, file, invert));
     });
@@ -103,8 +105,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
     let own = move || chosen.with(|c| c.as_ref().is_some_and(|c| c.image == OWN));
     let said = move || {
         let p = image.get("probabilities");
-        let mut all: Vec<(usize, f32)> = p.into_iter().enumerate().collect();
-        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let mut all = sorted(p.into_iter().enumerate().collect(), |a, b| b.1.total_cmp(&a.1));
         all.truncate(3);
         all
     };
@@ -121,7 +122,7 @@ pub fn Own(bench: Bench) -> impl IntoView {
         </div>
         <video node_ref=video class="camera" class:off=move || !filmed() autoplay playsinline muted aria-label=t("camera", "摄像头")></video>
         <canvas node_ref=canvas class="hidden"></canvas>
-        {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(failed)}
         <Show when=own>
             <p id="own-said">
                 {move || said().into_iter().map(|(k, p)| view! {

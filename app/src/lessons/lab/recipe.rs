@@ -3,11 +3,11 @@
 use compute::recipe::edit::{self, Field};
 use compute::recipe::keys::Type;
 use compute::recipe::{Recipe, find_shipped, shipped};
-use leptos::prelude::*;
 
 use super::{Bench, words};
 use crate::page::lang::{lang, t};
 use crate::page::route::router;
+use crate::prelude::*;
 
 /// Tables of the form with the paths of their keys.
 type Groups = Vec<(&'static str, Vec<&'static str>)>;
@@ -30,7 +30,7 @@ pub fn start() -> (RwSignal<String>, RwSignal<String>) {
     let asked = router.get(NAME).filter(|n| find_shipped(n).is_some() || n == OWN);
     let name = RwSignal::new(asked.unwrap_or_else(|| FIRST.into()));
     let text = RwSignal::new(router.get(TEXT).unwrap_or_else(|| text_of(&name.get_untracked())));
-    Effect::new(move |_| {
+    effect(move || {
         let (name, text) = (name.get(), text.get());
         router.set(TEXT, (text != text_of(&name)).then_some(text));
         router.set(NAME, (name != FIRST).then_some(name));
@@ -41,7 +41,7 @@ pub fn start() -> (RwSignal<String>, RwSignal<String>) {
 #[component]
 pub fn Editor(bench: Bench) -> impl IntoView {
     let Bench { run, name, text, .. } = bench;
-    let fields = Memo::new(move |_| edit::fields(&name.get(), &text.get()).map_err(|e| e.to_string()));
+    let fields = memo(move || edit::fields(&name.get(), &text.get()).map_err(|e| e.to_string()));
     let trouble = RwSignal::new(None::<String>);
     let set = Callback::new(move |(path, value): (&'static str, String)| {
         match edit::set(&name.get_untracked(), &text.get_untracked(), path, &value) {
@@ -74,7 +74,7 @@ pub fn Editor(bench: Bench) -> impl IntoView {
         }
         out
     });
-    let error = Memo::new(move |_| Recipe::parse(&name.get(), &text.get(), &[]).err().map(|e| e.to_string()));
+    let error = memo(move || Recipe::parse(&name.get(), &text.get(), &[]).err().map(|e| e.to_string()));
     view! {
         <div class="row">
             <label class="row"><span class="quiet">{t("recipe", "配方")}</span>
@@ -121,7 +121,7 @@ fn Entry(
         view! { {empty} {words.into_iter().map(|w| view! { <option value=w>{w}</option> }).collect_view()} }
     };
     let choice = move |words: Vec<&'static str>, empty: bool| {
-        view! { <select name=path prop:value=value on:change=change>{options(words, empty)}</select> }.into_any()
+        view! { <select name=path prop:value=value on:change=change>{options(words, empty)}</select> }
     };
     let input = match key.ty {
         Type::Word(words) => choice(words.to_vec(), false),
@@ -129,16 +129,14 @@ fn Entry(
         Type::Flag => view! {
             <input type="checkbox" name=path prop:checked=move || value() == "true"
                 on:change=move |e| set.run((path, event_target_checked(&e).to_string())) />
-        }
-        .into_any(),
-        Type::Layers => view! { <Layers value=Signal::derive(value) path set /> }.into_any(),
+        },
+        Type::Layers => view! { <Layers value=derived(value) path set /> },
         _ => {
             let digits = !matches!(key.ty, Type::Text);
             view! {
                 <input type="text" name=path class:num=digits inputmode=if digits { "decimal" } else { "text" }
                     prop:value=value on:change=change placeholder="–" />
             }
-            .into_any()
         }
     };
     let name = path.rsplit('.').next().unwrap_or(path);
@@ -148,7 +146,6 @@ fn Entry(
             <small>{move || words::meaning(path, lang()).map_or_else(|| key.meaning.replace('`', ""), str::to_string)}</small>
         </label>
     }
-    .into_any()
 }
 
 /// The layers, a line each, and a list of what can be added.

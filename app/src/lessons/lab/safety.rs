@@ -1,12 +1,13 @@
 //! What happens when nobody looks and when something fails: pausing, checkpoints, the browser's storage.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
 use crate::engine::training::Command;
 use crate::engine::{Reply, Request};
 use crate::page::lang::{Lang, lang, remember, remembered, t};
+use crate::prelude::*;
+use crate::widgets::alert::alert;
 use crate::widgets::training::{HIDDEN, Run};
 
 /// Where it is remembered that checkpoints are kept in the browser's storage.
@@ -26,7 +27,7 @@ pub fn Safety(run: Run) -> impl IntoView {
         });
     };
     look();
-    Effect::new(move |_| {
+    effect(move || {
         let on = keep.get();
         remember(KEEP, if on { "yes" } else { "no" });
         spawn_local(async move {
@@ -35,10 +36,9 @@ pub fn Safety(run: Run) -> impl IntoView {
         });
     });
     // A pause, and every single step, writes a checkpoint.
-    let paused = Memo::new(move |_| {
-        run.report.with(|r| r.as_ref().map(|r| (r.id, r.running, if r.running { 0 } else { r.step })))
-    });
-    Effect::new(move |_| {
+    let paused =
+        memo(move || run.report.with(|r| r.as_ref().map(|r| (r.id, r.running, if r.running { 0 } else { r.step }))));
+    effect(move || {
         if paused.get().is_some_and(|(_, running, _)| !running) && keep.get_untracked() {
             look();
         }
@@ -67,7 +67,7 @@ pub fn Safety(run: Run) -> impl IntoView {
                 {t("pause while the page is hidden", "页面隐藏时暂停")}</label>
             <label class="tick"><input type="checkbox" id="keep" prop:checked=move || keep.get() on:change=move |e| keep.set(event_target_checked(&e)) />
                 {t("also keep checkpoints in this browser", "检查点也保存在此浏览器中")}</label>
-            <span class="quiet">{age}</span>
+            <span class="quiet">{move || age()}</span>
         </div>
         {move || kept.get().map(|label| view! {
             <p class="row" id="kept">
@@ -76,6 +76,6 @@ pub fn Safety(run: Run) -> impl IntoView {
                 <button class="link" on:click=forget>{t("Forget it", "删除")}</button>
             </p>
         })}
-        {move || failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(failed)}
     }
 }

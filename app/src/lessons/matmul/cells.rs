@@ -1,11 +1,12 @@
 //! A product laid out so that each element of C stands where its row of A and its column of B meet.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::matmul::SIZES;
+use crate::widgets::alert::alert;
 use crate::widgets::format::{aligned, number, places};
 use crate::widgets::live::Live;
 
@@ -26,9 +27,8 @@ pub struct Place {
 impl Place {
     pub fn new(live: Live, a: RwSignal<Vec<f32>>, b: RwSignal<Vec<f32>>) -> Place {
         let wish = route::numbers("c", vec![1.0, 3.0]);
-        let at = Memo::new(move |_| {
-            wish.with(|w| ((w[0].max(0.0) as usize).min(M - 1), (w[1].max(0.0) as usize).min(N - 1)))
-        });
+        let at =
+            memo(move || wish.with(|w| ((w[0].max(0.0) as usize).min(M - 1), (w[1].max(0.0) as usize).min(N - 1))));
         Place { live, a, b, wish, at }
     }
 
@@ -100,7 +100,7 @@ pub fn Cells(place: Place) -> impl IntoView {
     };
     let c =
         move |m: usize, n: usize| place.live.outputs.with(|o| o.get("C").and_then(|v| v.data.get(m * N + n).copied()));
-    let shared = Memo::new(move |_| places(&place.live.get("C")));
+    let shared = memo(move || places(&place.live.get("C")));
     let row = Callback::new(move |(r, _): (usize, usize)| place.at.get().0 == r);
     let column = Callback::new(move |(_, c): (usize, usize)| place.at.get().1 == c);
     view! {
@@ -119,7 +119,7 @@ pub fn Cells(place: Place) -> impl IntoView {
                                 <button class="digit" data-at=format!("{m},{n}") tabindex=move || if here() { "0" } else { "-1" }
                                     aria-label=move || format!("C[{m}, {n}] = {}", text())
                                     on:pointerenter=move |_| place.go(m, n) on:focus=move |_| place.go(m, n)
-                                    on:click=move |_| place.live.ask("C", vec![m, n])>{text}</button>
+                                    on:click=move |_| place.live.ask("C", vec![m, n])>{move || text()}</button>
                             </td>
                         }
                     }).collect_view()}</tr>
@@ -127,7 +127,7 @@ pub fn Cells(place: Place) -> impl IntoView {
             </table>
         </div>
         <Sum place />
-        {move || place.live.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(place.live.failed)}
         <figcaption>{t("Point at an element of C or move with the arrow keys; click it for its derivation. A and B can be typed over.",
             "指向 C 的一个元素，或用方向键移动；点击它查看推导。A 和 B 可以直接改写。")}</figcaption>
     }
@@ -166,7 +166,7 @@ fn Sum(place: Place) -> impl IntoView {
     };
     view! {
         <p class="written num" aria-live="polite" id="written">
-            <i>{name}</i> " = " <span>{pairs}</span> " = "
+            <i>{name}</i> " = " <span>{move || pairs()}</span> " = "
             {(0..K).map(|k| {
                 let ask = move |_| {
                     let (m, n) = place.at.get_untracked();

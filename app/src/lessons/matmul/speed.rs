@@ -1,6 +1,5 @@
 //! Every variant of a square product measured on this device, with its distance from the definition.
 
-use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::engine::client::engine;
@@ -8,7 +7,9 @@ use crate::engine::kernels::{Form, Timing};
 use crate::engine::{Reply, Request};
 use crate::page::lang::t;
 use crate::page::route;
+use crate::prelude::*;
 use crate::scenes::Spec;
+use crate::widgets::alert::alert;
 use crate::widgets::format::number;
 use crate::widgets::live::Live;
 
@@ -39,7 +40,7 @@ impl Race {
             stop: RwSignal::new(false),
         };
         // Another size: what was measured is of the past.
-        Effect::new(move |_| {
+        effect(move || {
             size.track();
             race.stop.set(true);
             race.results.set([const { None }; 4]);
@@ -96,7 +97,7 @@ pub fn Speed(race: Race) -> impl IntoView {
     let ready = move || race.live.scene.get().is_some();
     let gpu = move || engine().device.get().is_some_and(|d| d.webgpu);
     let software = move || engine().device.get().is_some_and(|d| d.software);
-    let best = Memo::new(move |_| {
+    let best = memo(move || {
         let n = side(race.size.get());
         race.results.with(|all| {
             let speeds =
@@ -132,14 +133,14 @@ pub fn Speed(race: Race) -> impl IntoView {
                     <th scope="col">{t("largest difference from the definition", "与定义的最大误差")}</th>
                 </tr></thead>
                 <tbody>
-                    {names.into_iter().enumerate().map(|(k, (name, on))| view! { <Row race k name on best gpu=Signal::derive(gpu) /> }).collect_view()}
+                    {names.into_iter().enumerate().map(|(k, (name, on))| view! { <Row race k name on best gpu=derived(gpu) /> }).collect_view()}
                 </tbody>
             </table>
         </div>
         <Show when=software>
             <p class="quiet">{t("WebGPU is run by the CPU here, as in the question above.", "这里的 WebGPU 由 CPU 运行，正是上面那个问题里的情形。")}</p>
         </Show>
-        {move || race.live.failed.get().map(|e| view! { <p role="alert">{e}</p> })}
+        {alert(race.live.failed)}
         <figcaption>{t("Each kernel runs alone, again and again: the best of three measurements. The large size takes some seconds, most of them for the definition in 64-bit arithmetic.",
             "每个内核单独反复运行，取三次测量中最好的一次。大尺寸要等几秒，时间主要花在按定义做 64 位运算上。")}</figcaption>
     }
@@ -156,7 +157,7 @@ fn Row(
     gpu: Signal<bool>,
 ) -> impl IntoView {
     let here = move || on == "CPU" || gpu.get();
-    let result = Memo::new(move |_| race.results.with(|all| all[k].clone()));
+    let result = memo(move || race.results.with(|all| all[k].clone()));
     let ms = move || match result.get() {
         Some(Ok(timing)) => timing.ms.map_or("–".into(), number),
         _ if race.running.get() == Some(k) => "…".into(),
@@ -179,9 +180,9 @@ fn Row(
         <tr data-form=k.to_string()>
             <th scope="row">{name}</th>
             <td>{on}</td>
-            <td class="num">{ms}</td>
+            <td class="num">{move || ms()}</td>
             <td class="num speed">{move || speed().map(number)} <span class="bar" style=share></span></td>
-            <td class="num">{note}</td>
+            <td class="num">{move || note()}</td>
         </tr>
     }
 }

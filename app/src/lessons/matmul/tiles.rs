@@ -1,11 +1,11 @@
 //! Who computes what, and how often main memory is read for it. The counts are those of the chapter's
 //! formulas for square matrices, tile by tile; nothing is multiplied here.
 
-use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
-use crate::page::lang::{Lang, lang, t};
+use crate::page::lang::{Lang, lang, t, words};
 use crate::page::route;
+use crate::prelude::*;
 use crate::widgets::format::number;
 use crate::widgets::slider::Slider;
 
@@ -74,7 +74,7 @@ pub fn Tiles(tiling: Tiling) -> impl IntoView {
         t("tile shared by a workgroup", "工作组共用的块"),
         t("tile in a thread's registers", "一个线程寄存器里的块"),
     ];
-    let label = Signal::derive(move || t("tile side T", "块的边长 T")().to_string());
+    let label = words("tile side T", "块的边长 T");
     view! {
         <div class="choices" role="group" aria-label=t("Variant", "做法")>
             {names.into_iter().enumerate().map(|(k, name)| view! {
@@ -123,12 +123,12 @@ fn Drawing(tiling: Tiling) -> impl IntoView {
         }
     };
     let whole = SIDE as f64;
-    let tile = Memo::new(move |_| tiling.square(tiling.tile()).map(|v| v as f64));
-    let thread = Memo::new(move |_| tiling.square(tiling.thread()).map(|v| v as f64));
-    let rows = Memo::new(move |_| [tile.get()[0], 0.0, tile.get()[2], whole]);
-    let columns = Memo::new(move |_| [0.0, tile.get()[1], whole, tile.get()[3]]);
-    let own_row = Memo::new(move |_| [thread.get()[0], 0.0, thread.get()[2], whole]);
-    let own_column = Memo::new(move |_| [0.0, thread.get()[1], whole, thread.get()[3]]);
+    let tile = memo(move || tiling.square(tiling.tile()).map(|v| v as f64));
+    let thread = memo(move || tiling.square(tiling.thread()).map(|v| v as f64));
+    let rows = memo(move || [tile.get()[0], 0.0, tile.get()[2], whole]);
+    let columns = memo(move || [0.0, tile.get()[1], whole, tile.get()[3]]);
+    let own_row = memo(move || [thread.get()[0], 0.0, thread.get()[2], whole]);
+    let own_column = memo(move || [0.0, thread.get()[1], whole, thread.get()[3]]);
     let threads = move || grid(tiling.thread());
     // Every element a tile of its own needs no heavy lines.
     let tiles = move || grid(if tiling.tile() == 1 { SIDE } else { tiling.tile() });
@@ -155,7 +155,7 @@ fn Drawing(tiling: Tiling) -> impl IntoView {
 /// Counts by the formulas of the chapter.
 #[component]
 fn Counter(tiling: Tiling) -> impl IntoView {
-    let counts = Memo::new(move |_| {
+    let counts = memo(move || {
         let side = tiling.tile();
         let across = SIDE.div_ceil(side);
         let reads = across * across * 2 * side * SIDE;
@@ -178,7 +178,7 @@ fn Counter(tiling: Tiling) -> impl IntoView {
     };
     view! {
         <dl class="count num" aria-live="polite" id="count">
-            <dt>{t("who computes", "由谁计算")}</dt><dd>{who}</dd>
+            <dt>{t("who computes", "由谁计算")}</dt><dd>{move || who()}</dd>
             <dt>{t("reads of main memory", "从主存读取")}</dt>
             <dd>{move || { let (side, across, reads) = counts.get(); format!("{across}² · 2 · {side} · {SIDE} = {reads}") }}</dd>
             <dt>{t("reads per output", "每个输出的读取次数")}</dt>

@@ -3,7 +3,7 @@
 use super::compile::{Compiler, Over};
 use super::lin::{Atom, Lin};
 use crate::cell::{IdxOp, Var};
-use crate::sorting::sort_by_key;
+use crate::sorting::sorted;
 use lanes::instr::{Instr, Int};
 
 impl Compiler<'_> {
@@ -32,7 +32,7 @@ impl Compiler<'_> {
             }
         }
         // Outer terms first: each partial sum is then computed as far out as it can be.
-        sort_by_key(&mut uniform, |(depth, ..)| *depth);
+        let uniform = sorted(uniform, |a, b| a.0.cmp(&b.0));
         let (mut sum, mut depth) = (None, 0);
         if l.c != 0 || (uniform.is_empty() && affine.is_empty()) {
             sum = Some(self.int_const(l.c));
