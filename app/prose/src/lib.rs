@@ -150,8 +150,29 @@ fn render(path: &Path, text: &str) -> String {
     });
     let mut out = String::new();
     html::push_html(&mut out, events);
+    let out = keep_punctuation(&out);
     // A wide table scrolls by itself and not the page.
     out.replace("<table>", "<div class=\"scroll\" tabindex=\"0\"><table>").replace("</table>", "</table></div>")
+}
+
+/// Holds a formula in the line and the mark after it together: a browser would break between them.
+fn keep_punctuation(html: &str) -> String {
+    let (mut out, mut rest) = (String::new(), html);
+    while let Some(start) = rest.find("<math") {
+        let Some(length) = rest[start..].find("</math>").map(|k| k + "</math>".len()) else { break };
+        let (formula, after) = rest[start..].split_at(length);
+        let mark = after.chars().next().filter(|c| ",.;:!?)，。；：！？、）".contains(*c));
+        out += &rest[..start];
+        rest = after;
+        match mark {
+            Some(mark) if !formula.contains("display=\"block\"") => {
+                out += &format!("<span class=\"together\">{formula}{mark}</span>");
+                rest = &after[mark.len_utf8()..];
+            }
+            _ => out += formula,
+        }
+    }
+    out + rest
 }
 
 fn math(path: &Path, tex: &str, display_mode: DisplayMode) -> String {
@@ -162,4 +183,16 @@ fn math(path: &Path, tex: &str, display_mode: DisplayMode) -> String {
     push_mathml(&mut out, parser, config).unwrap_or_else(|e| panic!("{}: ${tex}$: {e}", path.display()));
     assert!(!out.contains("<merror"), "{}: ${tex}$ cannot be set: {out}", path.display());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_formula_keeps_the_mark_after_it() {
+        let html = render(Path::new("t"), "With $x$, and $y$ more $$z$$.\n\n而 $x$，");
+        assert_eq!(html.matches("together").count(), 2, "{html}");
+        assert!(html.contains("</math>,</span> and <math") && html.contains("</math>，</span>"), "{html}");
+    }
 }
