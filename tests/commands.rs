@@ -99,6 +99,59 @@ fn listing_and_planning_commands_print() {
 }
 
 #[test]
+fn bench_writes_what_it_compares_with() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("before.json");
+    let json = ok(&["bench", "mlp-30", "softmax", "--backend", "cpu", "--repeats", "2", "--json"]);
+    std::fs::write(&file, &json).expect("written");
+    let rows: Vec<Value> = json.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let cases: Vec<&str> = rows.iter().map(|r| r["case"].as_str().expect("a case")).collect();
+    assert!(cases[0].starts_with("ceiling: matmul") && cases[1].starts_with("ceiling: copy"), "{cases:?}");
+    assert_eq!(cases[2..], ["mlp-30", "softmax 4096x1000"]);
+    assert_eq!(rows[2]["parameters"], 6274);
+    for r in &rows {
+        assert!(r["median_ms"].as_f64() > Some(0.0) && r["min_ms"].as_f64() <= r["median_ms"].as_f64(), "{r}");
+    }
+    let share = rows[3]["byte_share"].as_f64().expect("a share");
+    assert!(share > 0.0 && share < 20.0, "{share} of what a copy moves");
+    let table = ok(&["bench", "mlp-30", "--backend", "cpu", "--repeats", "2", "--compare", &file.to_string_lossy()]);
+    let last = table.lines().last().expect("lines");
+    assert!(last.starts_with("mlp-30") && last.split_whitespace().count() == 4, "{table}");
+    let bad = dir.path().join("bad.json");
+    std::fs::write(&bad, "{}\n").expect("written");
+    let (code, said) = fails(&["bench", "mlp-30", "--compare", &bad.to_string_lossy()]);
+    assert!(code == 2 && said.contains("bad.json:1: not a line of"), "{code}: {said}");
+}
+
+#[test]
+fn profile_tells_the_time_of_each_kernel_and_writes_a_trace() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("trace.json");
+    let path = file.to_string_lossy().into_owned();
+    let table = ok(&["profile", "quick", "--backend", "cpu", "--steps", "3", "--trace", &path]);
+    let plan = ok(&["plan", "quick"]);
+    let text = std::fs::read_to_string(&file).expect("a trace");
+    let trace: Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    let steps: Vec<&Value> = events.iter().filter(|e| e["cat"] == "step").collect();
+    assert_eq!(steps.len(), 3);
+    let names: Vec<&str> = events.iter().filter_map(|e| e["name"].as_str()).collect();
+    for name in ["conv1", "fc1.weight.next", "d conv1.weight"] {
+        assert!(plan.contains(name) && table.contains(name) && names.contains(&name), "{name}: {table}");
+    }
+    // Kernels lie in their step, one after the other.
+    let number = |e: &Value, k: &str| e[k].as_f64().expect("a number");
+    let (mut at, end) = (0.0, number(steps[2], "ts") + number(steps[2], "dur"));
+    for e in events.iter().filter(|e| e["ph"] == "X" && e["cat"] != "step") {
+        assert!(number(e, "ts") >= at - 1e-6 && number(e, "dur") >= 0.0, "{e}");
+        at = number(e, "ts") + number(e, "dur");
+    }
+    assert!((at - end).abs() < 1e-6, "{at} {end}");
+    let (code, said) = fails(&["profile", "quick", "--steps", "0"]);
+    assert!(code == 2 && said.contains("--steps"), "{code}: {said}");
+}
+
+#[test]
 fn a_run_from_training_to_prediction() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |n: &str| dir.path().join(n).to_string_lossy().into_owned();

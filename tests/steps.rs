@@ -67,3 +67,21 @@ pub fn flat(what: &str, before: Memory, after: Memory) {
     assert_eq!((before.now_bytes, before.peak_bytes), (after.now_bytes, after.peak_bytes), "{what}: device bytes");
     assert!(before.now_bytes > 0, "{what}: device bytes are counted");
 }
+
+/// Steps kernel by kernel are the same steps, to the bit, and name every kernel of the plan.
+pub async fn each_kernel_alone_is_the_same_step(make: impl Fn() -> Box<dyn Backend>) {
+    let (mut whole, mut each) = (small(make()), small(make()));
+    let want = losses(&mut whole, 4).await;
+    let (mut got, mut labels) = (vec![], vec![]);
+    for _ in 0..4 {
+        each.step_each(&mut |label| labels.push(label.to_string())).await.unwrap_or_else(|e| panic!("{e}"));
+        got.extend(each.metrics().await.unwrap_or_else(|e| panic!("{e}")).iter().map(|m| m.loss));
+    }
+    assert_eq!(got, want);
+    let graph = each.network().graph.clone();
+    let plan = each.session().plan(&graph).unwrap_or_else(|e| panic!("{e}"));
+    for kernel in &plan.kernels {
+        let name = &plan.graph.node(kernel.outputs[0]).name;
+        assert!(labels.contains(name), "{name} was not told; told: {labels:?}");
+    }
+}

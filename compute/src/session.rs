@@ -77,6 +77,11 @@ impl Session {
         self.backend.run(program)
     }
 
+    /// Runs one step kernel by kernel: see [`Backend::run_each`].
+    pub async fn run_each(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+        self.backend.run_each(program, after).await
+    }
+
     fn output_node(&self, program: ProgramId, name: &str) -> BackendResult<NodeId> {
         let unknown = || BackendError::Unknown(format!("output {name}"));
         self.programs.get(&program).and_then(|p| p.output(name)).ok_or_else(unknown)

@@ -150,6 +150,27 @@ impl<T: Number> Host<T> {
         }
     }
 
+    /// One step; `after` is told the label of each kernel when it is done.
+    fn replay(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get_mut(&program).ok_or_else(unknown)?;
+        for (kernel, step) in &mut p.steps {
+            step.run(&mut self.buffers, &self.workers)
+                .map_err(|message| BackendError::Run { kernel: kernel.clone(), message })?;
+            after(kernel);
+        }
+        for &(from, to) in &p.copies {
+            let source = std::mem::take(&mut self.buffers[from]);
+            let target = &mut self.buffers[to];
+            // A buffer may be wider than the leaf, where values share it.
+            target.num.iter_mut().zip(&source.num).for_each(|(d, s)| *d = *s);
+            target.u32.iter_mut().zip(&source.u32).for_each(|(d, s)| *d = *s);
+            target.u8.iter_mut().zip(&source.u8).for_each(|(d, s)| *d = *s);
+            self.buffers[from] = source;
+        }
+        Ok(())
+    }
+
     fn now_bytes(&self) -> usize {
         let steps = self.programs.values().flat_map(|p| &p.steps).map(|(_, s)| s.bytes());
         self.buffers.iter().map(Buffer::bytes).sum::<usize>() + steps.sum::<usize>() + self.workers.bytes()
@@ -259,24 +280,13 @@ impl<T: Number> Backend for Host<T> {
     }
 
     fn run(&mut self, program: ProgramId) -> BackendResult<()> {
-        let unknown = || BackendError::Unknown(format!("program {}", program.0));
-        let p = self.programs.get_mut(&program).ok_or_else(unknown)?;
-        for (kernel, step) in &mut p.steps {
-            step.run(&mut self.buffers, &self.workers)
-                .map_err(|message| BackendError::Run { kernel: kernel.clone(), message })?;
-        }
-        for &(from, to) in &p.copies {
-            let source = std::mem::take(&mut self.buffers[from]);
-            let target = &mut self.buffers[to];
-            // A buffer may be wider than the leaf, where values share it.
-            target.num.iter_mut().zip(&source.num).for_each(|(d, s)| *d = *s);
-            target.u32.iter_mut().zip(&source.u32).for_each(|(d, s)| *d = *s);
-            target.u8.iter_mut().zip(&source.u8).for_each(|(d, s)| *d = *s);
-            self.buffers[from] = source;
-        }
-        Ok(())
+        self.replay(program, &mut |_| {})
     }
 
+    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()> {
+        let done = self.replay(program, after);
+        Box::pin(std::future::ready(done))
+    }
     fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {
         let out = self.stored(program, node).map(|p| self.tensor(&p));
         Box::pin(std::future::ready(out))

@@ -30,8 +30,10 @@ pub enum Command {
     Data(DataArgs),
     /// Show adapters and check every backend against the reference
     Doctor(DoctorArgs),
-    /// Time training steps and matrix products
+    /// Time training steps and single ops beside this machine's ceilings
     Bench(BenchArgs),
+    /// Time each kernel of a recipe's training step
+    Profile(ProfileArgs),
     /// Write a run's weights and recipe to a folder or file
     Export(ExportArgs),
     /// List runs, or compare some
@@ -208,6 +210,23 @@ pub struct BenchArgs {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Compare with what `bench --json` wrote to this file earlier
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Measured steps
+    #[arg(long, default_value_t = 9)]
+    pub steps: usize,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Write a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
 }
 
 /// What `bench` can time.
@@ -225,10 +244,15 @@ pub enum Case {
     /// A training step of mlp-fashion
     #[value(name = "mlp-fashion")]
     MlpFashion,
+    /// A training step of a network 30-64-64-2 at batch 256
+    #[value(name = "mlp-30")]
+    Mlp30,
     /// Square matrix products
     Matmul,
     /// A convolution and its two gradients
     Conv,
+    /// Softmax of 4,096 rows of 1,000
+    Softmax,
 }
 
 #[derive(Debug, clap::Args)]

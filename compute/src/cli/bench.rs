@@ -1,27 +1,49 @@
-//! `chainrule bench`: training steps of the shipped recipes, square matrix products, and a
-//! convolution with its gradients, on one backend. Medians and spreads; batches are fixed and
-//! already in memory, the loss is read after every step.
+//! `chainrule bench`: training steps of the shipped recipes, square matrix products, a convolution with its
+//! gradients, and softmax, on one backend; each beside the ceilings of the machine, which are measured
+//! first. Medians and spreads; batches are fixed and already in memory, and the loss is read after
+//! every step.
+
+mod row;
 
 use std::time::Instant;
 
 use clap::ValueEnum;
-use serde_json::json;
 
 use super::args::{BenchArgs, Case};
 use super::device::{self, block_on};
-use super::{CliError, recipes, system};
+use super::{CliError, recipes};
 use crate::backend::ProgramId;
 use crate::data::{Dataset, Images};
-use crate::graph::{Graph, TensorType};
+use crate::graph::{Graph, NodeId, TensorType};
 use crate::network::ImageShape;
+use crate::ops::OpError;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
-use crate::plan::print::bytes;
+use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::tensor::Tensor;
 use crate::train::Trainer;
+use row::{Ceilings, Row, Work};
 
 /// Untimed repetitions first.
 const WARM_UP: usize = 2;
+
+/// Elements of the copy that measures memory: 64 MiB read and as much written.
+const COPY: usize = 1 << 24;
+
+/// The small network on a table's rows of thirty numbers that other frameworks are compared by.
+const MLP_30: &str = r#"
+[data]
+set = "fashion-sample"
+validation = 0
+[model]
+layers = ["flatten", "fc1: linear 64", "relu", "fc2: linear 64", "relu", "fc3: linear 2"]
+[train]
+batch = 256
+epochs = 1
+[optimizer]
+kind = "adam"
+lr = 0.001
+"#;
 
 /// See the module's introduction.
 pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
@@ -29,73 +51,62 @@ pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
     if args.repeats == 0 {
         return Err(CliError::Usage("--repeats must be 1 or more".into()));
     }
+    let before = args.compare.as_deref().map(row::read).transpose()?;
+    if !args.json {
+        row::head();
+    }
+    let mut b = Bench { args, ceilings: None, rows: vec![] };
+    b.measure_ceilings()?;
     for case in cases {
         match case {
-            Case::SeedCnn224 => step(args, "seed-cnn-224", shape(3, 32))?,
-            Case::SeedCnn32 => step(args, "seed-cnn-32", shape(3, 32))?,
-            Case::Cnn32 => step(args, "cnn-32", shape(3, 32))?,
-            Case::MlpFashion => step(args, "mlp-fashion", shape(1, 28))?,
-            Case::Matmul => matmuls(args)?,
-            Case::Conv => convs(args)?,
+            Case::SeedCnn224 => b.shipped("seed-cnn-224", shape(3, 32, 10))?,
+            Case::SeedCnn32 => b.shipped("seed-cnn-32", shape(3, 32, 10))?,
+            Case::Cnn32 => b.shipped("cnn-32", shape(3, 32, 10))?,
+            Case::MlpFashion => b.shipped("mlp-fashion", shape(1, 28, 10))?,
+            Case::Mlp30 => b.step("mlp-30", Recipe::parse("mlp-30", MLP_30, &[])?, rows(30, 2))?,
+            Case::Matmul => b.matmuls()?,
+            Case::Conv => b.convs()?,
+            Case::Softmax => b.softmax()?,
         }
+    }
+    if let Some(before) = before {
+        row::compare(&before, &b.rows);
     }
     Ok(())
 }
 
-fn shape(channels: usize, side: usize) -> ImageShape {
-    ImageShape { channels, height: side, width: side, classes: 10 }
+fn shape(channels: usize, side: usize, classes: usize) -> ImageShape {
+    ImageShape { channels, height: side, width: side, classes }
+}
+
+/// Rows of a table, as images of one pixel.
+fn rows(columns: usize, classes: usize) -> ImageShape {
+    shape(columns, 1, classes)
+}
+
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    ceilings: Option<Ceilings>,
+    rows: Vec<Row>,
 }
 
 /// Milliseconds of each repetition, sorted.
-struct Times(Vec<f64>);
-
-impl Times {
-    fn of(repeats: usize, mut f: impl FnMut() -> Result<(), CliError>) -> Result<Times, CliError> {
-        for _ in 0..WARM_UP {
-            f()?;
-        }
-        let mut ms = Vec::with_capacity(repeats);
-        for _ in 0..repeats {
-            let t = Instant::now();
-            f()?;
-            ms.push(t.elapsed().as_secs_f64() * 1e3);
-        }
-        ms.sort_by(f64::total_cmp);
-        Ok(Times(ms))
+fn times(repeats: usize, mut f: impl FnMut() -> Result<(), CliError>) -> Result<Vec<f64>, CliError> {
+    for _ in 0..WARM_UP {
+        f()?;
     }
-
-    fn median(&self) -> f64 {
-        let n = self.0.len();
-        if n % 2 == 1 { self.0[n / 2] } else { (self.0[n / 2 - 1] + self.0[n / 2]) / 2.0 }
+    let mut ms = Vec::with_capacity(repeats);
+    for _ in 0..repeats {
+        let t = Instant::now();
+        f()?;
+        ms.push(t.elapsed().as_secs_f64() * 1e3);
     }
-}
-
-fn print(args: &BenchArgs, session: &mut Session, case: &str, times: &Times, flops: f64, params: Option<usize>) {
-    let info = session.info().clone();
-    let (min, median, max) = (times.0[0], times.median(), times.0[times.0.len() - 1]);
-    let gflops = flops / median / 1e6;
-    let rss = system::peak_resident_bytes();
-    let device = session.memory().peak_bytes;
-    if args.json {
-        system::line(
-            &json!({
-                "case": case, "backend": info.backend, "adapter": info.name, "min_ms": min, "median_ms": median,
-                "max_ms": max, "repeats": times.0.len(), "gflop": flops / 1e9, "gflop_per_sec": gflops,
-                "peak_device_bytes": device, "peak_resident_bytes": rss, "parameters": params,
-            })
-            .to_string(),
-        );
-    } else {
-        let rss = rss.map_or_else(|| "-".into(), |b| bytes(b as usize));
-        system::line(&format!(
-            "{case:<24} {median:>10.2} ms (min {min:.2}, max {max:.2})  {gflops:>8.1} GFLOP/s  device {}, process {rss}",
-            bytes(device),
-        ));
-    }
+    ms.sort_by(f64::total_cmp);
+    Ok(ms)
 }
 
 /// A data set of one batch of arbitrary images.
-fn one_batch(shape: ImageShape, n: usize) -> Result<Dataset, CliError> {
+pub fn one_batch(shape: ImageShape, n: usize) -> Result<Dataset, CliError> {
     let stride = shape.channels * shape.height * shape.width;
     let pixels: Vec<u8> = (0..n * stride).map(|i| (crate::cell::rand::mix(i as u32) >> 24) as u8).collect();
     let labels: Vec<u32> = (0..n).map(|i| (i % shape.classes) as u32).collect();
@@ -105,91 +116,135 @@ fn one_batch(shape: ImageShape, n: usize) -> Result<Dataset, CliError> {
     Ok(Dataset { name: "bench".into(), classes, test: images.subset(&[]), train: images })
 }
 
-fn step(args: &BenchArgs, name: &str, shape: ImageShape) -> Result<(), CliError> {
-    let recipe = recipes::find(name, &["data.validation=0".into()])?;
-    let data = one_batch(shape, recipe.train.batch)?;
-    let session = device::session(&args.device)?;
-    let mut trainer = Trainer::new(session, recipe, data)?;
-    let times = Times::of(args.repeats, || {
-        trainer.step()?;
-        block_on(trainer.metrics())?;
+/// A program of one op, and a small output whose reading waits for the whole.
+struct Op {
+    session: Session,
+    program: ProgramId,
+    work: Work,
+}
+
+impl Op {
+    fn run(&mut self) -> Result<(), CliError> {
+        self.session.run(self.program)?;
+        block_on(self.session.output(self.program, "probe"))?;
         Ok(())
-    })?;
-    let graph = trainer.network().graph.clone();
-    let params = trainer.parameter_count();
-    let flops = trainer.session().plan(&graph)?.flops();
-    print(args, trainer.session(), name, &times, flops, Some(params));
-    Ok(())
-}
-
-/// A program of one op on arbitrary numbers, run and waited for.
-fn op(
-    args: &BenchArgs,
-    case: &str,
-    flops: f64,
-    build: impl Fn(&mut Graph) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    let mut session = device::session(&args.device)?;
-    let mut g = Graph::new();
-    build(&mut g)?;
-    let program = session.load(&g)?;
-    for leaf in g.leaves(|_| true) {
-        let n = g.ty(leaf).numel();
-        let values = (0..n).map(|i| crate::cell::rand::bits(1, 0, 0, i as u32) as f32 / 8_388_608.0 - 1.0).collect();
-        session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values))?;
     }
-    let times = Times::of(args.repeats, || wait(&mut session, program))?;
-    print(args, &mut session, case, &times, flops, None);
-    Ok(())
 }
 
-/// Runs and reads one small output, which waits for the whole.
-fn wait(session: &mut Session, program: ProgramId) -> Result<(), CliError> {
-    session.run(program)?;
-    block_on(session.output(program, "probe"))?;
-    Ok(())
-}
+impl Bench<'_> {
+    fn keep(&mut self, session: &Session, row: Row, parameters: Option<usize>) -> Result<(), CliError> {
+        let (info, memory) = (session.info(), session.memory());
+        let row = Row {
+            backend: info.backend.into(),
+            adapter: info.name.clone(),
+            peak_device_bytes: memory.peak_bytes,
+            parameters,
+            ..row
+        };
+        row.print(self.args.json)?;
+        self.rows.push(row);
+        Ok(())
+    }
 
-fn matmuls(args: &BenchArgs) -> Result<(), CliError> {
-    for n in [512usize, 1024, 2048] {
-        op(args, &format!("matmul {n}"), 2.0 * (n as f64).powi(3), |g| {
-            let (a, b) = (g.feed("a", TensorType::f32([n, n])), g.feed("b", TensorType::f32([n, n])));
-            let y = g.matmul(a, b).map_err(|e| CliError::Other(e.to_string()))?;
-            probe(g, y)
+    fn shipped(&mut self, name: &str, shape: ImageShape) -> Result<(), CliError> {
+        self.step(name, recipes::find(name, &["data.validation=0".into()])?, shape)
+    }
+
+    fn step(&mut self, name: &str, recipe: Recipe, shape: ImageShape) -> Result<(), CliError> {
+        let data = one_batch(shape, recipe.train.batch)?;
+        let mut trainer = Trainer::new(device::session(&self.args.device)?, recipe, data)?;
+        let ms = times(self.args.repeats, || {
+            trainer.step()?;
+            block_on(trainer.metrics())?;
+            Ok(())
         })?;
+        let graph = trainer.network().graph.clone();
+        let params = trainer.parameter_count();
+        let work = Work::of(&trainer.session().plan(&graph)?);
+        self.keep(trainer.session(), Row::new(name, &ms, work, self.ceilings), Some(params))
     }
-    Ok(())
+
+    /// Makes a program of one op on arbitrary numbers ready.
+    fn ready(&self, build: impl FnOnce(&mut Graph) -> Result<NodeId, OpError>) -> Result<Op, CliError> {
+        let mut session = device::session(&self.args.device)?;
+        let mut g = Graph::new();
+        let err = |e: OpError| CliError::Other(e.to_string());
+        let y = build(&mut g).map_err(err)?;
+        g.output("y", y);
+        let work = Work::of(&session.plan(&g)?);
+        let flat = g.reshape(y, &[g.ty(y).numel()]).map_err(err)?;
+        let one = g.slice(flat, 0, 0, 1).map_err(err)?;
+        g.output("probe", one);
+        let program = session.load(&g)?;
+        for leaf in g.leaves(|_| true) {
+            let n = g.ty(leaf).numel();
+            let values = (0..n).map(|i| crate::cell::rand::bits(1, 0, 0, i as u32) as f32 / 8_388_608.0 - 1.0);
+            session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values.collect()))?;
+        }
+        Ok(Op { session, program, work })
+    }
+
+    fn op(&mut self, case: &str, build: impl FnOnce(&mut Graph) -> Result<NodeId, OpError>) -> Result<(), CliError> {
+        let mut op = self.ready(build)?;
+        let ms = times(self.args.repeats, || op.run())?;
+        self.keep(&op.session, Row::new(case, &ms, op.work, self.ceilings), None)
+    }
+
+    /// A product as large as takes about a fifth of a second, and a copy.
+    fn measure_ceilings(&mut self) -> Result<(), CliError> {
+        let mut n = 512;
+        while n < 4096 {
+            let mut op = self.ready(|g| square(g, n))?;
+            op.run()?;
+            let t = Instant::now();
+            op.run()?;
+            // The next size takes eight times as long.
+            if t.elapsed().as_secs_f64() > 0.025 {
+                break;
+            }
+            n *= 2;
+        }
+        self.op(&format!("ceiling: matmul {n}"), |g| square(g, n))?;
+        self.op("ceiling: copy 64 MiB", |g| {
+            let x = g.feed("x", TensorType::f32([COPY]));
+            g.neg(x)
+        })?;
+        if let [product, copy] = &self.rows[..] {
+            self.ceilings = Some(Ceilings { gflop_per_sec: product.gflop_per_sec, gbyte_per_sec: copy.gbyte_per_sec });
+        }
+        Ok(())
+    }
+
+    fn matmuls(&mut self) -> Result<(), CliError> {
+        [512, 1024, 2048].into_iter().try_for_each(|n| self.op(&format!("matmul {n}"), |g| square(g, n)))
+    }
+
+    fn convs(&mut self) -> Result<(), CliError> {
+        let geometry = Geometry { padding: [1, 1], ..Geometry::default() };
+        let (x, w, y) = ([32, 64, 32, 32], [64, 64, 3, 3], [32, 64, 32, 32]);
+        self.op("conv2d", |g| {
+            let (x, w) = (g.feed("x", TensorType::f32(x)), g.feed("w", TensorType::f32(w)));
+            g.add(Conv2d { geometry, bias: false }, &[x, w])
+        })?;
+        self.op("conv2d.backward_x", |g| {
+            let (dy, w) = (g.feed("dy", TensorType::f32(y)), g.feed("w", TensorType::f32(w)));
+            g.add(Conv2dBackwardX { geometry, size: [32, 32] }, &[dy, w])
+        })?;
+        self.op("conv2d.backward_w", |g| {
+            let (x, dy) = (g.feed("x", TensorType::f32(x)), g.feed("dy", TensorType::f32(y)));
+            g.add(Conv2dBackwardW { geometry, kernel: [3, 3] }, &[x, dy])
+        })
+    }
+
+    fn softmax(&mut self) -> Result<(), CliError> {
+        self.op("softmax 4096x1000", |g| {
+            let x = g.feed("x", TensorType::f32([4096, 1000]));
+            g.softmax(x, 1)
+        })
+    }
 }
 
-/// Stores `y` and makes one of its elements readable.
-fn probe(g: &mut Graph, y: crate::graph::NodeId) -> Result<(), CliError> {
-    let n = g.ty(y).numel();
-    let err = |e: crate::ops::OpError| CliError::Other(e.to_string());
-    let flat = g.reshape(y, &[n]).map_err(err)?;
-    let one = g.slice(flat, 0, 0, 1).map_err(err)?;
-    g.output("y", y);
-    g.output("probe", one);
-    Ok(())
-}
-
-fn convs(args: &BenchArgs) -> Result<(), CliError> {
-    let geometry = Geometry { padding: [1, 1], ..Geometry::default() };
-    let (x, w, y) = ([32, 64, 32, 32], [64, 64, 3, 3], [32, 64, 32, 32]);
-    let flops = 2.0 * 32.0 * 64.0 * 32.0 * 32.0 * 64.0 * 9.0;
-    let err = |e: crate::ops::OpError| CliError::Other(e.to_string());
-    op(args, "conv2d", flops, |g| {
-        let (x, w) = (g.feed("x", TensorType::f32(x)), g.feed("w", TensorType::f32(w)));
-        let y = g.add(Conv2d { geometry, bias: false }, &[x, w]).map_err(err)?;
-        probe(g, y)
-    })?;
-    op(args, "conv2d.backward_x", flops, |g| {
-        let (dy, w) = (g.feed("dy", TensorType::f32(y)), g.feed("w", TensorType::f32(w)));
-        let dx = g.add(Conv2dBackwardX { geometry, size: [32, 32] }, &[dy, w]).map_err(err)?;
-        probe(g, dx)
-    })?;
-    op(args, "conv2d.backward_w", flops, |g| {
-        let (x, dy) = (g.feed("x", TensorType::f32(x)), g.feed("dy", TensorType::f32(y)));
-        let dw = g.add(Conv2dBackwardW { geometry, kernel: [3, 3] }, &[x, dy]).map_err(err)?;
-        probe(g, dw)
-    })
+fn square(g: &mut Graph, n: usize) -> Result<NodeId, OpError> {
+    let (a, b) = (g.feed("a", TensorType::f32([n, n])), g.feed("b", TensorType::f32([n, n])));
+    g.matmul(a, b)
 }

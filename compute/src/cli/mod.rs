@@ -15,6 +15,7 @@ pub mod fetch;
 mod infer;
 pub mod load;
 mod plan;
+mod profile;
 mod recipes;
 mod report;
 pub mod run_dir;
@@ -55,6 +56,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Eval(a) => infer::eval(a),
         Command::Predict(a) => infer::predict(a),
         Command::Plan(a) => plan::plan(a),
+        Command::Profile(a) => profile::profile(a),
         Command::Summary(a) => plan::summary(a),
         Command::Recipes(a) => recipes::list(a),
         Command::Data(a) => data::data(a),

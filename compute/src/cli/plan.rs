@@ -16,7 +16,7 @@ pub fn shape_of(data: &Dataset) -> ImageShape {
 }
 
 /// The shape that a recipe's data will have. Sets of known shape need not be here for that.
-fn shape_for(recipe: &Recipe) -> Result<ImageShape, CliError> {
+pub fn shape_for(recipe: &Recipe) -> Result<ImageShape, CliError> {
     let known = |channels, side, classes| Ok(ImageShape { channels, height: side, width: side, classes });
     match recipe.data.set.as_str() {
         "cifar10" => known(3, 32, 10),

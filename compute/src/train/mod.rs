@@ -251,11 +251,24 @@ impl Trainer {
 
     /// Starts one step on the device and moves on.
     pub fn step(&mut self) -> Result<(), TrainError> {
-        let n = self.prepare(self.step)?;
-        let program = *self.steps.get(&n).ok_or_else(|| TrainError::Data(format!("no program for {n} images")))?;
+        let program = self.next_program()?;
         self.session.run(program)?;
         self.step += 1;
         Ok(())
+    }
+
+    /// The same step kernel by kernel: see [`crate::backend::Backend::run_each`].
+    pub async fn step_each(&mut self, after: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
+        let program = self.next_program()?;
+        self.session.run_each(program, after).await?;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// The program of the next step, with its batch written.
+    fn next_program(&mut self) -> Result<ProgramId, TrainError> {
+        let n = self.prepare(self.step)?;
+        self.steps.get(&n).copied().ok_or_else(|| TrainError::Data(format!("no program for {n} images")))
     }
 
     /// Whether the ring of metrics is about to overflow: read it before the next step.

@@ -30,6 +30,9 @@ const TILE: usize = 1 << 16;
 /// there are threads to share them out to; WebAssembly has one.
 const BLOCK_WORK: usize = if cfg!(target_arch = "wasm32") { 1 << 25 } else { 1 << 21 };
 
+/// Side of a block of a result that is large both ways.
+const SQUARE: usize = 256;
+
 /// Most tasks that keep a partial result each.
 const PARTS: usize = 32;
 
@@ -170,16 +173,8 @@ impl Whole {
             }
             return done;
         }
-        // Blocks of whole rows or, for wide results, of columns.
         let matrices: usize = self.batch.iter().product();
-        let work = BLOCK_WORK / k.max(1);
-        let wide = n > m;
-        let (rows, columns) = if wide {
-            // Not a power of two: the rows of a tile would fall into the same cache lines.
-            (m, ((work / m).clamp(64, (TILE / m).max(64)) - 16).min(n))
-        } else {
-            ((work / n).clamp(16, m.max(16)).min(m), n)
-        };
+        let (rows, columns) = blocks(m, n, k);
         let (across, down) = (n.div_ceil(columns), m.div_ceil(rows));
         let shared = Shared::new(out);
         (0..matrices * down * across).into_par_iter().try_for_each(|t| {
@@ -197,6 +192,24 @@ impl Whole {
                 done
             })
         })
+    }
+}
+
+/// Rows and columns of the blocks that an m x n result of depth k is cut into.
+fn blocks(m: usize, n: usize, k: usize) -> (usize, usize) {
+    if m.min(n) >= SQUARE && !cfg!(target_arch = "wasm32") {
+        // Square: what a block packs is least for what it multiplies.
+        let side = |d: usize| d.div_ceil(d.div_ceil(SQUARE * 2)).clamp(SQUARE, 2 * SQUARE);
+        let halved = m * n <= 16 * SQUARE * SQUARE;
+        return if halved { (SQUARE, SQUARE) } else { (side(m), side(n)) };
+    }
+    // Of whole rows or, for wide results, of columns.
+    let work = BLOCK_WORK / k.max(1);
+    if n > m {
+        // Not a power of two: the rows of a tile would fall into the same cache lines.
+        (m, ((work / m).clamp(64, (TILE / m).max(64)) - 16).min(n))
+    } else {
+        ((work / n).clamp(16, m.max(16)).min(m), n)
     }
 }
 

@@ -185,6 +185,47 @@ impl Gpu {
         Tensor::from_bytes(&ty.shape, ty.dtype, &bytes).ok_or_else(wrong)
     }
 
+    /// One step, each dispatch waited for by reading a word after it.
+    async fn replay(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        let (labels, probe): (Vec<String>, _) = (p.labels().map(str::to_string).collect(), p.buffers.first().cloned());
+        // Uploads are not the first kernel's time.
+        self.flush()?;
+        self.barrier(probe.as_ref()).await?;
+        for (k, label) in labels.iter().enumerate() {
+            self.submit(program, |p, encoder| p.encode_dispatches(encoder, k..k + 1))?;
+            self.barrier(probe.as_ref()).await?;
+            after(label);
+        }
+        self.submit(program, |p, encoder| p.encode_copies(encoder))
+    }
+
+    /// Encodes work of a program and submits it.
+    fn submit(
+        &mut self,
+        program: ProgramId,
+        encode: impl FnOnce(&Program, &mut wgpu::CommandEncoder),
+    ) -> BackendResult<()> {
+        let unknown = || BackendError::Unknown(format!("program {}", program.0));
+        let p = self.programs.get(&program).ok_or_else(unknown)?;
+        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.upload.encode(&mut encoder);
+        encode(p, &mut encoder);
+        self.device.queue.submit([encoder.finish()]);
+        self.upload.recall();
+        self.device.check(&p.name)?;
+        self.device.pump(false)
+    }
+
+    /// Waits for all that was submitted.
+    async fn barrier(&mut self, probe: Option<&wgpu::Buffer>) -> BackendResult<()> {
+        let Some(buffer) = probe else { return Ok(()) };
+        let reading = self.start_read(buffer, 4)?;
+        self.download.finish(&self.device, reading).await?;
+        Ok(())
+    }
+
     fn stored(&self, program: ProgramId, node: NodeId) -> BackendResult<(wgpu::Buffer, TensorType)> {
         let unknown = || BackendError::Unknown(format!("node {} of program {}", node.0, program.0));
         let p = self.programs.get(&program).ok_or_else(unknown)?;
@@ -236,15 +277,11 @@ impl Backend for Gpu {
     }
 
     fn run(&mut self, program: ProgramId) -> BackendResult<()> {
-        let unknown = || BackendError::Unknown(format!("program {}", program.0));
-        let p = self.programs.get(&program).ok_or_else(unknown)?;
-        let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.upload.encode(&mut encoder);
-        p.encode(&mut encoder);
-        self.device.queue.submit([encoder.finish()]);
-        self.upload.recall();
-        self.device.check(&p.name)?;
-        self.device.pump(false)
+        self.submit(program, Program::encode)
+    }
+
+    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()> {
+        Box::pin(self.replay(program, after))
     }
 
     fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {

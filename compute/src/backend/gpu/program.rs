@@ -13,6 +13,7 @@ use crate::plan::Plan;
 
 /// One recorded dispatch.
 struct Step {
+    label: String,
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
     groups: [u32; 3],
@@ -143,7 +144,7 @@ fn build(
             bound.push((b.binding, buffer.ok_or_else(missing)?));
         }
         let group = gpu.device.bind_group(&d.label, &made.layout, &bound)?;
-        steps.push(Step { pipeline: made.pipeline.clone(), group, groups: d.groups });
+        steps.push(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups });
     }
     let mut copies = vec![];
     for (from, to) in &plan.copies {
@@ -157,15 +158,31 @@ fn build(
 impl Program {
     /// Encodes one step.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        if !self.steps.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for step in &self.steps {
-                pass.set_pipeline(&step.pipeline);
-                pass.set_bind_group(0, &step.group, &[]);
-                let [x, y, z] = step.groups;
-                pass.dispatch_workgroups(x, y, z);
-            }
+        self.encode_dispatches(encoder, 0..self.steps.len());
+        self.encode_copies(encoder);
+    }
+
+    /// Labels of the dispatches of a step, in order.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|s| s.label.as_str())
+    }
+
+    /// Some of the dispatches of a step, in one pass.
+    pub fn encode_dispatches(&self, encoder: &mut wgpu::CommandEncoder, which: std::ops::Range<usize>) {
+        if which.is_empty() {
+            return;
         }
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for step in &self.steps[which] {
+            pass.set_pipeline(&step.pipeline);
+            pass.set_bind_group(0, &step.group, &[]);
+            let [x, y, z] = step.groups;
+            pass.dispatch_workgroups(x, y, z);
+        }
+    }
+
+    /// The copies of new states at a step's end.
+    pub fn encode_copies(&self, encoder: &mut wgpu::CommandEncoder) {
         for (from, to, bytes) in &self.copies {
             encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
         }
