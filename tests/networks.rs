@@ -85,10 +85,3 @@ pub fn difference(a: &[f64], b: &[f64]) -> f64 {
     let scale = b.iter().fold(1e-30f64, |m, x| m.max(x.abs()));
     a.iter().zip(b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs())) / scale
 }
-
-#[test]
-fn each_kernel_alone_is_the_same_step() {
-    for (_, make) in crate::backends::both() {
-        pollster::block_on(crate::steps::each_kernel_alone_is_the_same_step(make));
-    }
-}

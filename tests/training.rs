@@ -104,3 +104,10 @@ fn seed_cnn_32_on_noise_gives_the_golden_losses() {
     let close = steps::seed_cnn_32_follows_the_native_cpu_backend(backends::cpu(), 1e-5);
     pollster::block_on(close);
 }
+
+#[test]
+fn each_kernel_alone_is_the_same_step() {
+    for (_, make) in tests::backends::both() {
+        pollster::block_on(tests::steps::each_kernel_alone_is_the_same_step(make));
+    }
+}
