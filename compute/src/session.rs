@@ -78,7 +78,7 @@ impl Session {
     }
 
     /// Runs one step kernel by kernel: see [`Backend::run_each`].
-    pub async fn run_each(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+    pub async fn run_each(&mut self, program: ProgramId, after: &mut (dyn FnMut(&str) + Send)) -> BackendResult<()> {
         self.backend.run_each(program, after).await
     }
 

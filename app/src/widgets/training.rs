@@ -283,14 +283,15 @@ pub fn RateSlider(run: Run) -> impl IntoView {
         }
         e
     });
-    let rate = move || run.report.with(|r| r.as_ref().map_or(f64::NAN, |r| r.rate));
+    let rate = move || run.report.with(|r| r.as_ref().map(|r| r.rate));
+    let rate = move || rate().map_or_else(|| "–".into(), number);
     view! {
         <label class="slider">
             <span>{t("learning rate", "学习率")}</span>
             <input type="range" min="-5" max="6" step="0.5" prop:value=move || exponent.get()
                 on:input=move |e| if let Ok(v) = event_target_value(&e).parse() { exponent.set(v) }
-                aria-valuetext=move || number(rate()) />
-            <output>{move || number(rate())}</output>
+                aria-valuetext=rate />
+            <output>{rate}</output>
         </label>
     }
 }

@@ -151,7 +151,7 @@ impl<T: Number> Host<T> {
     }
 
     /// One step; `after` is told the label of each kernel when it is done.
-    fn replay(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+    fn replay(&mut self, program: ProgramId, after: &mut (dyn FnMut(&str) + Send)) -> BackendResult<()> {
         let unknown = || BackendError::Unknown(format!("program {}", program.0));
         let p = self.programs.get_mut(&program).ok_or_else(unknown)?;
         for (kernel, step) in &mut p.steps {
@@ -280,11 +280,11 @@ impl<T: Number> Backend for Host<T> {
     }
 
     fn run(&mut self, program: ProgramId) -> BackendResult<()> {
-        self.replay(program, &mut |_| {})
+        lanes::threads::enter(|| self.replay(program, &mut |_| {}))
     }
 
-    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()> {
-        let done = self.replay(program, after);
+    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut (dyn FnMut(&str) + Send)) -> Reading<'a, ()> {
+        let done = lanes::threads::enter(|| self.replay(program, after));
         Box::pin(std::future::ready(done))
     }
     fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {

@@ -96,7 +96,7 @@ pub trait Backend {
     /// Runs a step as [`Backend::run`] does, but each kernel to its end before the next begins; `after` is
     /// told its label (the node that it makes; a kernel may be several dispatches of one label). For measuring
     /// kernels: the step as a whole takes longer than a run.
-    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()>;
+    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut (dyn FnMut(&str) + Send)) -> Reading<'a, ()>;
     /// Reads a stored node of a program as the last run left it.
     fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor>;
     /// [`Backend::read`] in f64: exact on the reference, converted elsewhere.

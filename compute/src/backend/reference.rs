@@ -63,7 +63,11 @@ macro_rules! delegate {
             fn run(&mut self, program: ProgramId) -> BackendResult<()> {
                 self.0.run(program)
             }
-            fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()> {
+            fn run_each<'a>(
+                &'a mut self,
+                program: ProgramId,
+                after: &'a mut (dyn FnMut(&str) + Send),
+            ) -> Reading<'a, ()> {
                 self.0.run_each(program, after)
             }
             fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor> {

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use super::args::{BenchArgs, Case};
 use super::device::{self, block_on};
-use super::{CliError, recipes};
+use super::{CliError, recipes, system};
 use crate::backend::ProgramId;
 use crate::data::{Dataset, Images};
 use crate::graph::{Graph, NodeId, TensorType};
@@ -151,6 +151,7 @@ impl Bench<'_> {
     }
 
     fn step(&mut self, name: &str, recipe: Recipe, shape: ImageShape) -> Result<(), CliError> {
+        system::reset_peak_resident_bytes();
         let data = one_batch(shape, recipe.train.batch)?;
         let mut trainer = Trainer::new(device::session(&self.args.device)?, recipe, data)?;
         let ms = times(self.args.repeats, || {
@@ -185,6 +186,7 @@ impl Bench<'_> {
     }
 
     fn op(&mut self, case: &str, build: impl FnOnce(&mut Graph) -> Result<NodeId, OpError>) -> Result<(), CliError> {
+        system::reset_peak_resident_bytes();
         let mut op = self.ready(build)?;
         let ms = times(self.args.repeats, || op.run())?;
         self.keep(&op.session, Row::new(case, &ms, op.work, self.ceilings), None)

@@ -47,6 +47,7 @@ pub fn profile(args: &ProfileArgs) -> Result<(), CliError> {
                 spans.push(Span { label: label.into(), from, to });
                 from = to;
             }))?;
+            number_repeats(&mut spans);
         } else {
             trainer.step()?;
         }
@@ -80,13 +81,24 @@ fn median(mut x: Vec<f64>) -> f64 {
     x.get(x.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Tells kernels of one name apart: the second `sum` of a step is `sum #2`.
+fn number_repeats(spans: &mut [Span]) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for s in spans {
+        let times = seen.entry(s.label.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            s.label = format!("{} #{times}", s.label);
+        }
+    }
+}
+
 /// The kernel of a label: the node that it makes, or a part of the making of it.
 fn kernel<'a>(plan: &'a Plan, label: &str) -> Option<&'a crate::plan::Kernel> {
-    let made = |k: &&crate::plan::Kernel| {
-        let name = &plan.graph.node(k.outputs[0]).name;
-        label.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest == ".combine")
-    };
-    plan.kernels.iter().find(made)
+    let (name, number) = label.rsplit_once(" #").map_or((label, 1), |(name, k)| (name, k.parse().unwrap_or(1)));
+    let name = name.strip_suffix(".combine").unwrap_or(name);
+    let made = |k: &&crate::plan::Kernel| plan.graph.node(k.outputs[0]).name == name;
+    plan.kernels.iter().filter(made).nth(number - 1)
 }
 
 fn op_of(plan: &Plan, label: &str) -> &'static str {

@@ -12,6 +12,13 @@ pub fn peak_resident_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
 }
 
+/// Forgets the peak so far, so that the next one is of what runs from here on; where the system cannot,
+/// the peak stays that of the whole process.
+pub fn reset_peak_resident_bytes() {
+    // Linux: 5 resets VmHWM (proc(5), clear_refs).
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
 /// Whether colour may be used on stderr: a terminal, and NO_COLOR unset or empty.
 pub fn colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())

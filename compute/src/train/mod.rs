@@ -258,7 +258,7 @@ impl Trainer {
     }
 
     /// The same step kernel by kernel: see [`crate::backend::Backend::run_each`].
-    pub async fn step_each(&mut self, after: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
+    pub async fn step_each(&mut self, after: &mut (dyn FnMut(&str) + Send)) -> Result<(), TrainError> {
         let program = self.next_program()?;
         self.session.run_each(program, after).await?;
         self.step += 1;

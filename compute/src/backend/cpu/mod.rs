@@ -2,7 +2,9 @@
 //! (the `gemm` crate); everything else, and whatever has no fast form, is its definition run by
 //! the compiled interpreter.
 
+mod banded;
 mod blas;
+mod column_sum;
 mod conv;
 mod matmul;
 mod operand;
@@ -34,7 +36,8 @@ impl Number for f32 {
             Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_) | Lowering::Conv2dBackwardW(_) => {
                 conv::step(plan, kernel, place)
             }
-            Lowering::Cells | Lowering::View => None,
+            Lowering::Cells => column_sum::step(plan, kernel, place)?,
+            Lowering::View => None,
         };
         if let Some(step) = fast {
             return Ok(vec![step]);

@@ -186,7 +186,7 @@ impl Gpu {
     }
 
     /// One step, each dispatch waited for by reading a word after it.
-    async fn replay(&mut self, program: ProgramId, after: &mut dyn FnMut(&str)) -> BackendResult<()> {
+    async fn replay(&mut self, program: ProgramId, after: &mut (dyn FnMut(&str) + Send)) -> BackendResult<()> {
         let unknown = || BackendError::Unknown(format!("program {}", program.0));
         let p = self.programs.get(&program).ok_or_else(unknown)?;
         let (labels, probe): (Vec<String>, _) = (p.labels().map(str::to_string).collect(), p.buffers.first().cloned());
@@ -280,7 +280,7 @@ impl Backend for Gpu {
         self.submit(program, Program::encode)
     }
 
-    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut dyn FnMut(&str)) -> Reading<'a, ()> {
+    fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut (dyn FnMut(&str) + Send)) -> Reading<'a, ()> {
         Box::pin(self.replay(program, after))
     }
 
