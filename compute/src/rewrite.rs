@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use crate::cell::cost::{Cost, cost, is_elementwise};
 use crate::graph::{Graph, Kind, Leaf, NodeId, TensorType};
 use crate::ops::Lowering;
+use crate::ops::pool::Pool;
 use crate::tensor::DType;
 
 /// Choices of the rewrite.
@@ -80,7 +81,7 @@ pub fn view_root(g: &Graph, mut id: NodeId) -> NodeId {
 /// Which operands of a node may be computed inside its kernel.
 fn may_inline(lowering: &Lowering, operand: usize) -> bool {
     match lowering {
-        Lowering::Cells | Lowering::View => true,
+        Lowering::Cells | Lowering::View | Lowering::Pool(_) => true,
         Lowering::Matmul(_) | Lowering::Conv2dBackwardW(_) => operand < 2,
         Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_) => operand == 0,
     }
@@ -153,14 +154,15 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
 fn keep_products_fast(g: &Graph, fusion: &Fusion, d: &mut Decisions) {
     for id in g.ids() {
         let Some(op) = g.node(id).op() else { continue };
-        if !d.stored[id.index()] || matches!(op.lowering(), Lowering::Cells | Lowering::View) {
+        if !d.stored[id.index()] || matches!(op.lowering(), Lowering::Cells | Lowering::View | Lowering::Pool(_)) {
             continue;
         }
         for inner in inlined_below(g, &d.stored, id) {
             let node = g.node(inner);
             let Some(op) = node.op() else { continue };
             let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
-            let gathers = op.lowering() == Lowering::Cells && !is_elementwise(&op.cell(&types, &node.ty));
+            let from_cells = matches!(op.lowering(), Lowering::Cells | Lowering::Pool(_));
+            let gathers = from_cells && !is_elementwise(&op.cell(&types, &node.ty));
             if gathers && node.ty.bytes() <= fusion.max_buffer_bytes {
                 store(g, d, inner);
             }
@@ -194,6 +196,10 @@ fn must_store(g: &Graph) -> Vec<bool> {
         }
         let Some(op) = node.op() else { continue };
         let (lowering, stored) = (op.lowering(), op.stored_operands());
+        // Sent back window by window; as a part of another kernel each pixel would look for its windows.
+        if matches!(lowering, Lowering::Pool(Pool::Backward(_))) {
+            mark(id);
+        }
         for (k, &input) in node.inputs.iter().enumerate() {
             if stored.contains(&k) || !may_inline(&lowering, k) {
                 mark(input);

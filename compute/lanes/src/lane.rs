@@ -1,7 +1,7 @@
 //! Instructions on registers with a value for each lane, masks included.
 
 use crate::instr::{Int, Val};
-use crate::kinds::Red;
+use crate::kinds::{IdxOp, Red};
 use crate::run::{Machine, outside};
 use crate::simd::{self, Src};
 use crate::{Float, View};
@@ -34,6 +34,22 @@ impl<T: Float> Machine<'_, T> {
                     *o = self.int(a, lane).wrapping_add(self.int(x, lane).wrapping_mul(k));
                 }
             }
+        }
+        self.r.g[d as usize] = dst;
+    }
+
+    /// `d = floor(a / b)` or `a mod b`, b a power of two.
+    pub fn g_shift(&mut self, d: u32, op: IdxOp, a: Int, b: i64) {
+        let mut dst = std::mem::take(&mut self.r.g[d as usize]);
+        let out = &mut dst[self.lo..self.hi];
+        match a {
+            Int::G(a) => out.copy_from_slice(&self.r.g[a as usize][self.lo..self.hi]),
+            _ => (self.lo..).zip(out.iter_mut()).for_each(|(lane, o)| *o = self.int(a, lane)),
+        }
+        // Shifts and masks floor, as the definition does.
+        match op {
+            IdxOp::Div => out.iter_mut().for_each(|o| *o >>= b.trailing_zeros()),
+            _ => out.iter_mut().for_each(|o| *o &= b - 1),
         }
         self.r.g[d as usize] = dst;
     }

@@ -1,6 +1,7 @@
 //! Executing one instruction.
 
-use crate::instr::{Bound, Instr};
+use crate::instr::{Bound, Instr, Int};
+use crate::kinds::IdxOp;
 use crate::lane::pick;
 use crate::rand;
 use crate::run::{Machine, outside};
@@ -103,6 +104,9 @@ impl<T: Float> Machine<'_, T> {
                 self.r.i[*d as usize] = i64::from(op.holds(self.r.s[*a as usize], self.r.s[*b as usize]));
             }
             Instr::ISFinite(d, a) => self.r.i[*d as usize] = i64::from(self.r.s[*a as usize].finite()),
+            Instr::GOp(d, op, a, Int::U(b)) if power_of_two(*op, self.r.i[*b as usize]) => {
+                self.g_shift(*d, *op, *a, self.r.i[*b as usize]);
+            }
             Instr::GOp(d, op, a, b) => {
                 return self.g_op(*d, |m, lane| {
                     let (a, b) = (m.int(*a, lane), m.int(*b, lane));
@@ -198,6 +202,11 @@ impl<T: Float> Machine<'_, T> {
     }
 }
 
-fn divisor(op: crate::kinds::IdxOp, a: i64, b: i64) -> String {
+/// Whether an operator is a division whose result shifts and masks give as well.
+fn power_of_two(op: IdxOp, b: i64) -> bool {
+    matches!(op, IdxOp::Div | IdxOp::Mod) && b > 0 && b & (b - 1) == 0
+}
+
+fn divisor(op: IdxOp, a: i64, b: i64) -> String {
     format!("{a} {op:?} {b}: the divisor must be positive")
 }

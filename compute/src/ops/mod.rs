@@ -60,6 +60,7 @@ pub enum Lowering {
     Conv2d(conv2d::Conv2d),
     Conv2dBackwardX(conv2d::Conv2dBackwardX),
     Conv2dBackwardW(conv2d::Conv2dBackwardW),
+    Pool(pool::Pool),
 }
 
 /// One op: see the module's introduction.

@@ -26,6 +26,14 @@ pub struct Window {
     pub padding: [usize; 2],
 }
 
+/// The parts of max pooling that have kernels of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    Max(Window),
+    Index(Window),
+    Backward(Window),
+}
+
 /// The largest element of each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPool {
@@ -178,7 +186,7 @@ impl Op for MaxPool {
     }
 
     fn lowering(&self) -> Lowering {
-        Lowering::Cells
+        Lowering::Pool(Pool::Max(self.window))
     }
 
     fn stored_operands(&self) -> Vec<usize> {
@@ -224,7 +232,7 @@ impl Op for MaxPoolIndex {
     }
 
     fn lowering(&self) -> Lowering {
-        Lowering::Cells
+        Lowering::Pool(Pool::Index(self.window))
     }
 
     fn stored_operands(&self) -> Vec<usize> {
@@ -276,7 +284,7 @@ impl Op for MaxPoolBackward {
     }
 
     fn lowering(&self) -> Lowering {
-        Lowering::Cells
+        Lowering::Pool(Pool::Backward(self.window))
     }
 
     fn stored_operands(&self) -> Vec<usize> {

@@ -165,7 +165,7 @@ fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
         let numel = g.ty(id).numel() as f64;
         // Fast kernels form each element of an inlined operand once; naive ones once a read.
         let flops = match lowering {
-            Lowering::Cells => d.weight[id.index()] * numel,
+            Lowering::Cells | Lowering::Pool(_) => d.weight[id.index()] * numel,
             _ => {
                 let operands = g.node(id).inputs.iter().filter(|i| !d.stored[i.index()]);
                 let inner: f64 = operands.map(|i| d.weight[i.index()] * g.ty(*i).numel() as f64).sum();

@@ -9,6 +9,7 @@ mod conv;
 mod matmul;
 mod operand;
 mod pointwise;
+mod pool;
 mod shared;
 mod source;
 #[cfg(test)]
@@ -37,6 +38,7 @@ impl Number for f32 {
                 conv::step(plan, kernel, place)
             }
             Lowering::Cells => column_sum::step(plan, kernel, place)?,
+            Lowering::Pool(part) => pool::step(plan, kernel, *part, place)?,
             Lowering::View => None,
         };
         if let Some(step) = fast {

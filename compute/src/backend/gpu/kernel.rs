@@ -187,7 +187,7 @@ pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Disp
         Lowering::Conv2d(op) => gemm::conv2d::forward(plan, kernel, op, class),
         Lowering::Conv2dBackwardX(op) => gemm::conv2d::backward_x(plan, kernel, op, class),
         Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
-        Lowering::Cells | Lowering::View => match long_reduce::dispatches(plan, kernel, class)? {
+        Lowering::Cells | Lowering::View | Lowering::Pool(_) => match long_reduce::dispatches(plan, kernel, class)? {
             Some(found) => Ok(found),
             None => naive_once(plan, kernel, class),
         },

@@ -1,0 +1,145 @@
+//! Max pooling window by window: the largest element, where it is, and the gradient sent back there. Each
+//! image of each channel is a task of its own.
+//!
+//! The gradient's definition asks of every pixel which windows chose it; here every window, in the same order,
+//! adds to the pixel that it chose.
+
+use super::operand::Operand;
+use super::source::Find;
+use crate::backend::host::{Buffer, Place, Step};
+use crate::cell::vm::Workers;
+use crate::ops::pool::{Pool, Window};
+use crate::plan::{Kernel, Plan};
+use lanes::threads::prelude::*;
+
+/// The fast form of a pooling kernel, if it has one.
+pub fn step(plan: &Plan, kernel: &Kernel, pool: Pool, find: Find) -> Result<Option<Box<dyn Step<f32>>>, String> {
+    let [id] = kernel.outputs[..] else { return Ok(None) };
+    let inputs = &plan.graph.node(id).inputs;
+    let Some(out) = find(id) else { return Ok(None) };
+    let Some(x) = Operand::new(plan, inputs[0], find)? else { return Ok(None) };
+    let index = match pool {
+        Pool::Backward(_) => find(inputs[1]),
+        _ => None,
+    };
+    let (large, small) = match pool {
+        Pool::Backward(_) => (out.ty.shape.clone(), x.shape().to_vec()),
+        _ => (x.shape().to_vec(), out.ty.shape.clone()),
+    };
+    let (&[b, c, h, w], &[_, _, oh, ow]) = (large.as_slice(), small.as_slice()) else { return Ok(None) };
+    if b * c * h * w * oh * ow == 0 || (index.is_none() && matches!(pool, Pool::Backward(_))) {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(MaxPool { pool, x, index, out, size: [h, w], outputs: [oh, ow] })))
+}
+
+struct MaxPool {
+    pool: Pool,
+    /// What is pooled; of the gradient, dy.
+    x: Operand,
+    index: Option<Place>,
+    out: Place,
+    size: [usize; 2],
+    outputs: [usize; 2],
+}
+
+/// The rows (or columns) `from..to` under output position `out`, cut at the image's edge.
+fn span(window: &Window, k: usize, out: usize, size: usize) -> (usize, usize) {
+    let start = out * window.stride[k];
+    let end = (start + window.kernel[k]).saturating_sub(window.padding[k]).min(size);
+    (start.saturating_sub(window.padding[k]).min(end), end)
+}
+
+/// Calls `f` with the number, the rows and the columns of each window of an image.
+fn windows(
+    w: &Window,
+    size: [usize; 2],
+    outputs: [usize; 2],
+    mut f: impl FnMut(usize, (usize, usize), (usize, usize)),
+) {
+    for h in 0..outputs[0] {
+        let rows = span(w, 0, h, size[0]);
+        for v in 0..outputs[1] {
+            f(h * outputs[1] + v, rows, span(w, 1, v, size[1]));
+        }
+    }
+}
+
+/// The largest element of each window.
+fn largest(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut [f32]) {
+    windows(w, size, outputs, |k, rows, columns| {
+        let mut best = f32::NEG_INFINITY;
+        for r in rows.0..rows.1 {
+            for x in &x[r * size[1] + columns.0..r * size[1] + columns.1] {
+                best = if *x > best { *x } else { best };
+            }
+        }
+        y[k] = best;
+    });
+}
+
+/// Where the first largest element of each window is; the image's last place where none is a number.
+fn places(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut [u32]) {
+    windows(w, size, outputs, |k, rows, columns| {
+        let (mut best, mut place) = (f32::NEG_INFINITY, None);
+        for r in rows.0..rows.1 {
+            for s in columns.0..columns.1 {
+                let at = r * size[1] + s;
+                if x[at] > best || (place.is_none() && x[at] == best) {
+                    (best, place) = (x[at], Some(at));
+                }
+            }
+        }
+        y[k] = place.unwrap_or(size[0] * size[1] - 1) as u32;
+    });
+}
+
+/// Adds each window's gradient to the place that it chose.
+fn send_back(w: &Window, size: [usize; 2], outputs: [usize; 2], dy: &[f32], index: &[u32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    windows(w, size, outputs, |k, rows, columns| {
+        let at = index[k] as usize;
+        let (r, s) = (at / size[1], at % size[1]);
+        // A window without a number points outside itself, and no pixel counts it as its own.
+        if (rows.0..rows.1).contains(&r) && (columns.0..columns.1).contains(&s) {
+            dx[at] += dy[k];
+        }
+    });
+}
+
+impl Step<f32> for MaxPool {
+    fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        self.x.make(buffers, workers)?;
+        let mut target = std::mem::take(&mut buffers[self.out.buffer]);
+        let (n, [h, w], [oh, ow]) = (self.out.ty.numel(), self.size, self.outputs);
+        let (image, outputs) = (h * w, oh * ow);
+        let done = self.x.numbers(buffers).and_then(|x| {
+            match self.pool {
+                Pool::Max(window) => {
+                    let each = target.num[..n].par_chunks_exact_mut(outputs).enumerate();
+                    each.for_each(|(k, y)| largest(&window, [h, w], [oh, ow], &x[k * image..][..image], y));
+                }
+                Pool::Index(window) => {
+                    let each = target.u32[..n].par_chunks_exact_mut(outputs).enumerate();
+                    each.for_each(|(k, y)| places(&window, [h, w], [oh, ow], &x[k * image..][..image], y));
+                }
+                Pool::Backward(window) => {
+                    let index = self.index.as_ref().and_then(|p| buffers.get(p.buffer)).ok_or("a lost buffer")?;
+                    let index = &index.u32;
+                    let each = target.num[..n].par_chunks_exact_mut(image).enumerate();
+                    each.for_each(|(k, dx)| {
+                        let at = k * outputs..(k + 1) * outputs;
+                        send_back(&window, [h, w], [oh, ow], &x[at.clone()], &index[at], dx);
+                    });
+                }
+            }
+            Ok(())
+        });
+        buffers[self.out.buffer] = target;
+        done
+    }
+
+    fn bytes(&self) -> usize {
+        self.x.bytes()
+    }
+}
