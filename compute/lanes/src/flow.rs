@@ -7,7 +7,7 @@ use crate::simd::{self, Src};
 use crate::{BLOCK, Float};
 
 impl<T: Float> Machine<'_, T> {
-    pub fn clear(&mut self, v: Val, red: Red) {
+    pub(crate) fn clear(&mut self, v: Val, red: Red) {
         let zero = T::from_f64(red.identity());
         match v {
             Val::S(r) => self.r.s[r as usize] = zero,
@@ -17,7 +17,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// Adds the partial sums to the total and clears them.
-    pub fn flush(&mut self, f: Flush) {
+    pub(crate) fn flush(&mut self, f: Flush) {
         match (f.part, f.total) {
             (Val::S(p), Val::S(t)) => {
                 let p = self.r.s[p as usize];
@@ -33,7 +33,14 @@ impl<T: Float> Machine<'_, T> {
         self.clear(f.part, f.red);
     }
 
-    pub fn rounds(&mut self, var: u32, lo: u32, hi: u32, flush: Option<Flush>, body: &[Instr]) -> Result<(), String> {
+    pub(crate) fn rounds(
+        &mut self,
+        var: u32,
+        lo: u32,
+        hi: u32,
+        flush: Option<Flush>,
+        body: &[Instr],
+    ) -> Result<(), String> {
         let (lo, hi) = (self.r.i[lo as usize], self.r.i[hi as usize]);
         let mut left = flush.map_or(i64::MAX, |f| f.every);
         if let Some(f) = flush {
@@ -56,7 +63,14 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub fn blocks(&mut self, base: u32, lo: u32, hi: u32, flush: Option<Flush>, body: &[Instr]) -> Result<(), String> {
+    pub(crate) fn blocks(
+        &mut self,
+        base: u32,
+        lo: u32,
+        hi: u32,
+        flush: Option<Flush>,
+        body: &[Instr],
+    ) -> Result<(), String> {
         let (lo, hi) = (self.r.i[lo as usize], self.r.i[hi as usize]);
         let outer = (self.n, self.lo, self.hi, self.masked);
         self.masked = 0;
@@ -85,7 +99,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub fn masked(
+    pub(crate) fn masked(
         &mut self,
         lo: Option<u32>,
         hi: Option<u32>,

@@ -8,7 +8,11 @@ use crate::{Float, View};
 
 impl<T: Float> Machine<'_, T> {
     /// Computes a lane register from its operands, over the active range.
-    pub fn lane_op(&mut self, d: u32, f: impl FnOnce(&Self, &mut [T]) -> Result<(), String>) -> Result<(), String> {
+    pub(crate) fn lane_op(
+        &mut self,
+        d: u32,
+        f: impl FnOnce(&Self, &mut [T]) -> Result<(), String>,
+    ) -> Result<(), String> {
         let mut dst = std::mem::take(&mut self.r.l[d as usize]);
         let out = f(self, &mut dst[self.lo..self.hi]);
         self.r.l[d as usize] = dst;
@@ -16,7 +20,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// `d = a + k x`, with a loop for each kind of operand that compiles to vector code.
-    pub fn g_mul_add(&mut self, d: u32, a: Int, x: Int, k: i64) {
+    pub(crate) fn g_mul_add(&mut self, d: u32, a: Int, x: Int, k: i64) {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let out = &mut dst[self.lo..self.hi];
         let lanes = |r: u32| &self.r.g[r as usize][self.lo..self.hi];
@@ -39,7 +43,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// `d = floor(a / b)` or `a mod b`, b a power of two.
-    pub fn g_shift(&mut self, d: u32, op: IdxOp, a: Int, b: i64) {
+    pub(crate) fn g_shift(&mut self, d: u32, op: IdxOp, a: Int, b: i64) {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let out = &mut dst[self.lo..self.hi];
         match a {
@@ -54,7 +58,11 @@ impl<T: Float> Machine<'_, T> {
         self.r.g[d as usize] = dst;
     }
 
-    pub fn g_op(&mut self, d: u32, mut f: impl FnMut(&Self, usize) -> Result<i64, String>) -> Result<(), String> {
+    pub(crate) fn g_op(
+        &mut self,
+        d: u32,
+        mut f: impl FnMut(&Self, usize) -> Result<i64, String>,
+    ) -> Result<(), String> {
         let mut dst = std::mem::take(&mut self.r.g[d as usize]);
         let mut out = Ok(());
         for lane in self.lo..self.hi {
@@ -68,7 +76,7 @@ impl<T: Float> Machine<'_, T> {
         out
     }
 
-    pub fn check(&self, input: u32, axis: u32, dim: i64, at: Int) -> Result<(), String> {
+    pub(crate) fn check(&self, input: u32, axis: u32, dim: i64, at: Int) -> Result<(), String> {
         let bad = |v: i64| v < 0 || v >= dim;
         let fault = match at {
             _ if self.lo >= self.hi && !matches!(at, Int::U(_)) => None,
@@ -84,7 +92,7 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub fn gather(&mut self, d: u32, input: u32, at: Int) -> Result<(), String> {
+    pub(crate) fn gather(&mut self, d: u32, input: u32, at: Int) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let view = m.input(input)?;
             let mut fault = None;
@@ -144,7 +152,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub fn acc(&mut self, d: u32, red: Red, a: Val) -> Result<(), String> {
+    pub(crate) fn acc(&mut self, d: u32, red: Red, a: Val) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let a = m.src(a)?;
             if m.masked == 0 {
@@ -161,7 +169,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub fn mul_acc(&mut self, d: u32, a: Val, b: Val) -> Result<(), String> {
+    pub(crate) fn mul_acc(&mut self, d: u32, a: Val, b: Val) -> Result<(), String> {
         self.lane_op(d, |m, out| {
             let (a, b) = (m.src(a)?, m.src(b)?);
             if m.masked == 0 {
@@ -180,7 +188,7 @@ impl<T: Float> Machine<'_, T> {
 }
 
 /// The operand's value in a lane.
-pub fn pick<T: Float>(s: Src<T>, lane: usize) -> T {
+pub(crate) fn pick<T: Float>(s: Src<T>, lane: usize) -> T {
     match s {
         Src::S(x) => x,
         Src::V(x) => x[lane],

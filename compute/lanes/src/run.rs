@@ -21,7 +21,7 @@ pub struct Scratch<T> {
 }
 
 /// A program being run.
-pub struct Machine<'a, T> {
+pub(crate) struct Machine<'a, T> {
     pub inputs: &'a [View<'a, T>],
     pub r: &'a mut Scratch<T>,
     /// Lanes of the block, and the range of them that is active.
@@ -169,7 +169,7 @@ impl<T: Float> Scratch<T> {
 }
 
 impl<T: Float> View<'_, T> {
-    pub fn number(&self, at: i64) -> Option<T> {
+    pub(crate) fn number(&self, at: i64) -> Option<T> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).copied(),
@@ -179,7 +179,7 @@ impl<T: Float> View<'_, T> {
         }
     }
 
-    pub fn integer(&self, at: i64) -> Option<i64> {
+    pub(crate) fn integer(&self, at: i64) -> Option<i64> {
         let at = usize::try_from(at).ok()?;
         match self {
             View::Num(x) => x.get(at).map(|v| v.to_f64() as i64),
@@ -189,7 +189,7 @@ impl<T: Float> View<'_, T> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             View::Num(x) => x.len(),
             View::Part(x, from) => from + x.len(),
@@ -199,18 +199,18 @@ impl<T: Float> View<'_, T> {
     }
 }
 
-pub fn outside(input: u32, at: i64, len: usize) -> String {
+pub(crate) fn outside(input: u32, at: i64, len: usize) -> String {
     format!("input {input} has {len} elements, element {at} was read")
 }
 
 impl<T: Float> Machine<'_, T> {
-    pub fn lanes(&mut self, n: usize) {
+    pub(crate) fn lanes(&mut self, n: usize) {
         self.n = n;
         self.lo = 0;
         self.hi = n;
     }
 
-    pub fn set_axes(&mut self, axes: &[(u32, usize)], mut flat: usize) {
+    pub(crate) fn set_axes(&mut self, axes: &[(u32, usize)], mut flat: usize) {
         for &(r, d) in axes.iter().rev() {
             self.r.i[r as usize] = (flat % d) as i64;
             flat /= d;
@@ -218,7 +218,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// Writes the index along every axis for the lanes from `flat` on.
-    pub fn fill_axes(&mut self, axes: &[(u32, usize)], flat: usize) {
+    pub(crate) fn fill_axes(&mut self, axes: &[(u32, usize)], flat: usize) {
         let mut step = 1;
         for &(r, d) in axes.iter().rev() {
             let (mut inner, mut index) = (flat % step, ((flat / step) % d) as i64);
@@ -234,11 +234,11 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub fn input(&self, k: u32) -> Result<&View<'_, T>, String> {
+    pub(crate) fn input(&self, k: u32) -> Result<&View<'_, T>, String> {
         self.inputs.get(k as usize).ok_or_else(|| format!("there is no input {k}"))
     }
 
-    pub fn scalar(&self, v: Val) -> Result<T, String> {
+    pub(crate) fn scalar(&self, v: Val) -> Result<T, String> {
         match v {
             Val::S(r) => Ok(self.r.s[r as usize]),
             _ => Err("a number that is the same for all lanes was expected".into()),
@@ -246,7 +246,7 @@ impl<T: Float> Machine<'_, T> {
     }
 
     /// An operand over the active range.
-    pub fn src(&self, v: Val) -> Result<Src<'_, T>, String> {
+    pub(crate) fn src(&self, v: Val) -> Result<Src<'_, T>, String> {
         Ok(match v {
             Val::S(r) => Src::S(self.r.s[r as usize]),
             Val::L(r) => Src::V(&self.r.l[r as usize][self.lo..self.hi]),
@@ -265,7 +265,7 @@ impl<T: Float> Machine<'_, T> {
         })
     }
 
-    pub fn store(&self, v: Val, out: &mut [T]) -> Result<(), String> {
+    pub(crate) fn store(&self, v: Val, out: &mut [T]) -> Result<(), String> {
         match self.src(v)? {
             Src::S(x) => out.fill(x),
             Src::V(x) => out.copy_from_slice(x),
@@ -273,7 +273,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub fn int(&self, v: Int, lane: usize) -> i64 {
+    pub(crate) fn int(&self, v: Int, lane: usize) -> i64 {
         match v {
             Int::U(r) => self.r.i[r as usize],
             Int::A(r, s) => self.r.i[r as usize].wrapping_add(s.wrapping_mul(lane as i64)),
@@ -281,7 +281,7 @@ impl<T: Float> Machine<'_, T> {
         }
     }
 
-    pub fn active(&self, lane: usize) -> bool {
+    pub(crate) fn active(&self, lane: usize) -> bool {
         self.masked == 0 || self.r.masks[self.masked - 1][lane] != T::ZERO
     }
 }

@@ -9,14 +9,14 @@ use crate::simd::{self, Src};
 use crate::{BLOCK, Float};
 
 impl<T: Float> Machine<'_, T> {
-    pub fn exec(&mut self, list: &[Instr]) -> Result<(), String> {
+    pub(crate) fn exec(&mut self, list: &[Instr]) -> Result<(), String> {
         for instr in list {
             self.step(instr)?;
         }
         Ok(())
     }
 
-    pub fn step(&mut self, instr: &Instr) -> Result<(), String> {
+    pub(crate) fn step(&mut self, instr: &Instr) -> Result<(), String> {
         match instr {
             Instr::IConst(d, c) => self.r.i[*d as usize] = *c,
             Instr::IMulAdd(d, a, x, k) => {
@@ -75,7 +75,7 @@ impl<T: Float> Machine<'_, T> {
         Ok(())
     }
 
-    pub fn rare(&mut self, instr: &Instr) -> Result<(), String> {
+    pub(crate) fn rare(&mut self, instr: &Instr) -> Result<(), String> {
         match instr {
             Instr::IOp(d, op, a, b) => {
                 let (a, b) = (self.r.i[*a as usize], self.r.i[*b as usize]);

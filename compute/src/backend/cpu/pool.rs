@@ -143,3 +143,23 @@ impl Step<f32> for MaxPool {
         self.x.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is no number never wins, and takes no gradient.
+    #[test]
+    fn windows_without_a_number() {
+        let (w, size, outputs) = (Window::square(2), [2, 4], [1, 2]);
+        let (nan, low) = (f32::NAN, f32::NEG_INFINITY);
+        let x = [nan, nan, low, nan, nan, nan, low, low];
+        let (mut y, mut index, mut dx) = ([0.0; 2], [0; 2], [9.0; 8]);
+        largest(&w, size, outputs, &x, &mut y);
+        places(&w, size, outputs, &x, &mut index);
+        send_back(&w, size, outputs, &[1.0, 2.0], &index, &mut dx);
+        // The first window points at the last place, as in the definition, which is not its own.
+        assert_eq!((y, index), ([low, low], [7, 2]));
+        assert_eq!(dx, [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+}
