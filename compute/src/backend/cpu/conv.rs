@@ -3,6 +3,7 @@
 //!
 //! Tasks are cut by the sizes alone; partial gradients are added in their order.
 
+use super::conv_deep::{self, DeepBackwardW};
 use super::matmul::combine;
 use super::shared::Shared;
 use super::source::{Band, Conv, Find, Grid, Source, numbers};
@@ -97,6 +98,9 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
                 None => None,
             };
             let conv = conv(xs, out.clone(), None);
+            if out.ty.numel() >= conv_deep::MANY {
+                return Some(Box::new(DeepBackwardW::new(conv, dy, grid, y[0], out, bias)));
+            }
             let bands = grid.bands() * y[0];
             let size = out.ty.numel() + y[1];
             let tasks = bands.min(PARTS);
@@ -290,8 +294,17 @@ impl BackwardW {
     }
 }
 
+/// Stores the gradients of w and of the bias, which lie one after the other.
+pub fn settle(sums: &[f32], out: &Place, bias: Option<&Place>, buffers: &mut [Buffer<f32>]) {
+    let (dw, db) = sums.split_at(out.ty.numel());
+    buffers[out.buffer].num[..dw.len()].copy_from_slice(dw);
+    if let Some(bias) = bias {
+        buffers[bias.buffer].num[..db.len()].copy_from_slice(db);
+    }
+}
+
 /// A sum in eight lanes.
-fn sum(x: &[f32]) -> f32 {
+pub fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
     let chunks = x.chunks_exact(8);
     let rest: f32 = chunks.remainder().iter().sum();
@@ -317,11 +330,7 @@ impl Step<f32> for BackwardW {
         self.lanes = lanes;
         combine(&parts, &mut self.sums);
         self.parts = parts;
-        let (dw, db) = self.sums.split_at(self.out.ty.numel());
-        buffers[self.out.buffer].num[..dw.len()].copy_from_slice(dw);
-        if let Some(bias) = &self.bias {
-            buffers[bias.buffer].num[..db.len()].copy_from_slice(db);
-        }
+        settle(&self.sums, &self.out, self.bias.as_ref(), buffers);
         done
     }
 

@@ -6,6 +6,7 @@ mod banded;
 mod blas;
 mod column_sum;
 mod conv;
+mod conv_deep;
 mod matmul;
 mod operand;
 mod pointwise;

@@ -129,3 +129,44 @@ fn nets_with_inlined_convolutions_agree_with_the_reference() {
     }
     assert!(inlined > 20, "{inlined} nodes inlined");
 }
+
+/// Sizes from which other forms are chosen: many weights, large results, many rows to sum.
+#[test]
+fn large_forms_agree_with_the_reference() {
+    let mut g = Graph::new();
+    for (k, (m, depth, n)) in [(513, 80, 700), (300, 40, 290)].into_iter().enumerate() {
+        let a = g.feed(&format!("left{k}"), TensorType::f32([m, depth]));
+        let b = g.feed(&format!("right{k}"), TensorType::f32([depth, n]));
+        let y = g.matmul(a, b).expect("fits");
+        g.output(format!("product {m} {depth} {n}"), y);
+        let sums = g.sum(a, &[0]).expect("fits");
+        g.output(format!("column sums {m} {depth}"), sums);
+    }
+    let pad = Geometry { padding: [1, 1], ..Geometry::default() };
+    for (k, (geometry, x, w)) in [
+        (pad, [5, 40, 23, 19], [48, 40, 3, 3]),
+        (Geometry { groups: 2, stride: [2, 1], ..pad }, [3, 64, 16, 40], [72, 32, 3, 3]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert!(w.iter().product::<usize>() >= super::conv_deep::MANY);
+        let x = g.feed(&format!("x{k}"), TensorType::f32(x));
+        let (w, b) = (g.param(&format!("w{k}"), w), g.param(&format!("b{k}"), [w[0]]));
+        let y = g.conv2d(x, w, Some(b), geometry).expect("fits");
+        let y = g.affine(y, 0.05, 0.0).expect("fits");
+        let y = g.unary(Unary::Tanh, y).expect("fits");
+        let loss = g.sum_all(y).expect("fits");
+        for (name, d) in ["w", "b"].iter().zip(crate::autodiff::grad(&mut g, loss, &[w, b]).expect("differentiable")) {
+            g.output(format!("d {name}{k}"), d);
+        }
+    }
+    let want = run(&g, &mut reference());
+    for fusion in [Fusion::default(), Fusion::off()] {
+        let got = run(&g, &mut Session::new(Box::new(Cpu::new()), fusion));
+        for ((name, _), (a, b)) in g.outputs.iter().zip(got.iter().zip(&want)) {
+            let error = difference(a, b);
+            assert!(error < 1e-5, "{name} differs by {error:.1e}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The gradient of a convolution's weights where there are many of them: their partial sums, a vector for
+//! each as in [`super::conv`], would not stay in cache. Here the positions of several images lie side by
+//! side and make a product that is worth packing:
+//!
+//! ```text
+//! dw[o, tap] += sum(position) dy[o, position] patch[tap, position]
+//! ```
+
+use super::blas::product;
+use super::conv::{settle, sum};
+use super::matmul::combine;
+use super::source::{Band, Conv, Grid, Source};
+use crate::backend::host::{Buffer, Place, Step};
+use crate::cell::vm::{Scratch, Workers};
+use lanes::Strides;
+use lanes::threads::prelude::*;
+
+/// Weights from which this form is the faster: their vectors of partial sums fill a level-2 cache.
+pub const MANY: usize = 1 << 14;
+
+/// Most tasks that keep a partial gradient each.
+const PARTS: usize = 16;
+
+/// Positions side by side, and the longest chain of additions in f32.
+const DEPTH: usize = 1024;
+
+pub struct DeepBackwardW {
+    /// For the patches of x; its weight is the output.
+    conv: Conv,
+    dy: Source,
+    grid: Grid,
+    images: usize,
+    out: Place,
+    bias: Option<Place>,
+    /// Of each task: the gradient of w, then that of the bias.
+    parts: Vec<f64>,
+    sums: Vec<f32>,
+}
+
+impl DeepBackwardW {
+    pub fn new(conv: Conv, dy: Source, grid: Grid, images: usize, out: Place, bias: Option<Place>) -> DeepBackwardW {
+        let size = out.ty.numel() + grid.channels;
+        let tasks = (grid.bands() * images).min(PARTS);
+        let (parts, sums) = (vec![0.0; tasks * size], vec![0.0; size]);
+        DeepBackwardW { conv, dy, grid, images, out, bias, parts, sums }
+    }
+
+    fn task(
+        &self,
+        buffers: &[Buffer<f32>],
+        units: std::ops::Range<usize>,
+        part: &mut [f64],
+        local: &mut Scratch<f32>,
+    ) -> Result<(), String> {
+        let Grid { channels, plane, .. } = self.grid;
+        let len = self.grid.band_len();
+        let groups = self.conv.groups;
+        let (taps, per) = (self.conv.channels[0] / groups * self.conv.window.taps(), channels / groups);
+        let (dw, db) = part.split_at_mut(channels * taps);
+        let most = (DEPTH / len).max(1);
+        let mut cols = local.take(groups * taps * len);
+        let mut tile = local.take(most * channels * len);
+        let (mut left, mut right) = (local.take(most * channels * len), local.take(most * groups * taps * len));
+        let mut acc = local.take(dw.len());
+        let mut unit = units.start;
+        while unit < units.end {
+            let (index, first) = (unit / self.images, unit % self.images);
+            let images = most.min(self.images - first).min(units.end - unit);
+            let offset = index * len;
+            let band = Band { first, images, offset, len: len.min(plane - offset) };
+            let (size, width) = (channels * band.len, images * band.len);
+            self.dy.fill(buffers, &self.grid, &band, &mut tile[..images * size], local)?;
+            for (image, dy) in tile[..images * size].chunks_exact(size).enumerate() {
+                let cols = &mut cols[..groups * taps * band.len];
+                self.conv.columns(buffers, first + image, &band, cols, local)?;
+                beside(dy, &mut left, image, band.len, width);
+                beside(cols, &mut right, image, band.len, width);
+                if self.bias.is_some() {
+                    dy.chunks_exact(band.len).zip(db.iter_mut()).for_each(|(line, db)| *db += f64::from(sum(line)));
+                }
+            }
+            for g in 0..groups {
+                let own = &mut acc[g * per * taps..(g + 1) * per * taps];
+                let a = Strides::rows(g * per * width, width);
+                let b = Strides::rows(g * taps * width, width).transposed();
+                product((per, taps, width), own, Strides::rows(0, taps), false, &left, a, &right, b);
+            }
+            dw.iter_mut().zip(&acc).for_each(|(dw, a)| *dw += f64::from(*a));
+            unit += images;
+        }
+        [cols, tile, left, right, acc].into_iter().for_each(|t| local.give(t));
+        Ok(())
+    }
+}
+
+/// Puts the rows of one image's matrix where they belong in the matrix of several.
+fn beside(rows: &[f32], out: &mut [f32], image: usize, len: usize, width: usize) {
+    for (row, line) in rows.chunks_exact(len).enumerate() {
+        out[row * width + image * len..][..len].copy_from_slice(line);
+    }
+}
+
+impl Step<f32> for DeepBackwardW {
+    fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        let size = self.sums.len();
+        let units = self.grid.bands() * self.images;
+        let mut parts = std::mem::take(&mut self.parts);
+        let tasks = parts.len() / size;
+        parts.fill(0.0);
+        let (this, shared) = (&*self, &*buffers);
+        let done = parts.par_chunks_exact_mut(size).enumerate().try_for_each(|(t, part)| {
+            workers.with(|local| this.task(shared, t * units / tasks..(t + 1) * units / tasks, part, local))
+        });
+        combine(&parts, &mut self.sums);
+        self.parts = parts;
+        settle(&self.sums, &self.out, self.bias.as_ref(), buffers);
+        done
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.parts.len() * 4 + self.sums.len() * 4
+    }
+}
