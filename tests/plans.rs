@@ -1,11 +1,17 @@
 //! What the planner decides for the reference network, and that its decisions are general.
 
-use compute::graph::Graph;
+use std::collections::BTreeSet;
+
+use compute::backend::reference::Reference;
+use compute::graph::{Graph, TensorType};
 use compute::network::{ImageShape, train_step};
 use compute::ops::Lowering;
+use compute::ops::elementwise::{Binary, Unary};
 use compute::plan::Plan;
 use compute::recipe::{Recipe, find_shipped};
 use compute::rewrite::Fusion;
+use compute::session::Session;
+use compute::tensor::Tensor;
 use tests::networks;
 
 const LIMIT: usize = 128 << 20;
@@ -74,21 +80,44 @@ fn inlining_is_no_special_case() {
 }
 
 #[test]
-fn a_kernel_reads_at_most_seven_buffers_and_never_what_it_writes() {
+fn a_kernel_binds_at_most_eight_buffers_and_never_reads_what_it_writes() {
     for name in ["seed-cnn-224", "seed-cnn-32", "cnn-32"] {
         let plan = plan(&shipped(name), 32, 64);
         for k in &plan.kernels {
-            let buffer = |id: &compute::graph::NodeId| plan.storage[id.index()];
-            let mut reads: Vec<_> = k.reads.iter().filter_map(buffer).collect();
-            reads.sort();
-            reads.dedup();
-            let allowed = if k.in_place.is_some() { 7 } else { 7 + 1 - k.outputs.len() };
-            assert!(reads.len() <= allowed, "{name}: {} reads {}", plan.graph.node(k.outputs[0]).name, reads.len());
-            for out in &k.outputs {
-                let own = buffer(out).expect("outputs are stored");
-                assert!(k.in_place.is_some() || !reads.contains(&own), "{name}: reads and writes one buffer");
-            }
+            let buffer = |id: &compute::graph::NodeId| plan.storage[id.index()].expect("stored");
+            let reads: BTreeSet<_> = k.reads.iter().map(buffer).collect();
+            let writes: BTreeSet<_> = k.outputs.iter().map(buffer).collect();
+            let label = &plan.graph.node(k.outputs[0]).name;
+            assert_eq!(writes.len(), k.outputs.len(), "{name}: {label} writes two values to one buffer");
+            assert!(reads.union(&writes).count() <= 8, "{name}: {label} binds {reads:?} and {writes:?}");
+            let replaced: BTreeSet<_> = k.in_place.iter().map(|(o, _)| buffer(o)).collect();
+            let both: BTreeSet<_> = reads.intersection(&writes).copied().collect();
+            assert!(both.is_subset(&replaced), "{name}: {label} reads and writes {both:?}");
         }
+    }
+}
+
+#[test]
+fn a_new_weight_and_its_moments_are_one_pass() {
+    for (optimizer, outputs) in [
+        ("kind = \"adam\"", 3),
+        ("kind = \"adamw\"\nweight_decay = 0.01", 3),
+        ("kind = \"sgd\"\nmomentum = 0.9\nweight_decay = 0.01", 2),
+        ("kind = \"rmsprop\"\nmomentum = 0.9", 3),
+    ] {
+        let text = format!(
+            "[data]\nset = \"fashion-sample\"\nvalidation = 0\n[model]\nlayers = [\"flatten\", \"linear 20\", \"relu\", \"linear 10\"]\n\
+             [train]\nbatch = 16\nsteps = 1\n[optimizer]\nlr = 0.01\n{optimizer}"
+        );
+        let recipe = Recipe::parse("test", &text, &[]).expect("a recipe");
+        let shape = ImageShape { channels: 1, height: 4, width: 4, classes: 10 };
+        let step = train_step(&recipe, shape, 16).expect("a model");
+        let plan = Plan::new(&step.graph, &Fusion::default(), None).expect("a plan");
+        let updates: Vec<_> = plan.kernels.iter().filter(|k| !k.in_place.is_empty()).collect();
+        let sizes: Vec<usize> = updates.iter().map(|k| k.in_place.len()).filter(|n| *n > 1).collect();
+        assert_eq!(sizes, [outputs; 4], "{optimizer}: two weights and two biases");
+        assert!(updates.iter().all(|k| k.in_place.len() == k.outputs.len()), "{optimizer}: all in place");
+        assert!(plan.copies.is_empty(), "{optimizer}: nothing is copied");
     }
 }
 
@@ -117,4 +146,45 @@ fn equal_nodes_are_merged_and_dead_ones_dropped() {
     let plan = Plan::new(&g, &Fusion::off(), None).expect("a plan");
     assert_eq!(plan.graph.nodes().len(), 3);
     assert_eq!(plan.find(a), plan.find(b));
+}
+
+#[test]
+fn constants_leave_sums_so_that_equal_ones_are_one() {
+    let mut g = Graph::new();
+    let (x, c) = (g.feed("x", TensorType::f32([4, 3, 5])), g.feed("c", TensorType::f32([1, 3, 1])));
+    let root = g.unary(Unary::Sqrt, c).expect("sqrt");
+    let scaled = g.mul(x, c).expect("mul");
+    let twice = g.binary(Binary::Add, scaled, scaled).expect("add");
+    let wide = g.broadcast_to(c, &[4, 3, 5]).expect("broadcast");
+    let less = g.neg(x).and_then(|n| g.div(n, root)).and_then(|d| g.mul(wide, d)).expect("terms");
+    let square = g.mul(x, x).and_then(|s| g.div(s, c)).expect("square");
+    let mean = g.mean(x, &[0, 2]).expect("mean");
+    let deviation = g.binary(Binary::Sub, x, mean).and_then(|d| g.mul(d, c)).expect("deviation");
+    for (name, term) in [("a", twice), ("b", less), ("c", square), ("d", deviation)] {
+        let sum = g.sum(term, &[0, 2]).expect("sum");
+        g.output(name, sum);
+    }
+    let reductions = |fusion: &Fusion| {
+        let plan = Plan::new(&g, fusion, None).expect("a plan");
+        let name = |k: &compute::plan::Kernel| plan.graph.node(k.outputs[0]).op().map(|op| op.name());
+        plan.kernels.iter().filter(|k| name(k) == Some("sum")).count()
+    };
+    // Those of x and of its square; the mean is none, and deviations from it add up to 0.
+    assert_eq!(reductions(&Fusion::default()), 2);
+    assert_eq!(reductions(&Fusion::off()), 4);
+    let values = |n: usize, from: f32| (0..n).map(|i| from + (i * 7 % 11) as f32 / 8.0).collect();
+    let feeds = [("x", Tensor::f32([4, 3, 5], values(60, -0.5))), ("c", Tensor::f32([1, 3, 1], values(3, 0.5)))];
+    let run = |fusion| {
+        let mut session = Session::new(Box::new(Reference::new()), fusion);
+        let program = session.load(&g).expect("a program");
+        for (name, value) in &feeds {
+            session.write(name, value).expect("a feed");
+        }
+        session.run(program).expect("a step");
+        let mut read = |n: &str| pollster::block_on(session.output_f64(program, n)).expect("an output");
+        ["a", "b", "c", "d"].into_iter().flat_map(&mut read).collect::<Vec<f64>>()
+    };
+    for (a, b) in run(Fusion::default()).into_iter().zip(run(Fusion::off())) {
+        assert!((a - b).abs() <= 1e-12 * b.abs().max(1.0), "{a} instead of {b}");
+    }
 }

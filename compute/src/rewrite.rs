@@ -1,5 +1,5 @@
-//! Rewriting a graph before it is planned: equal nodes become one, dead nodes go, and every node
-//! is either stored or inlined into the kernels that read it.
+//! Rewriting a graph before it is planned: equal nodes become one ([`sums`] makes more of them equal), dead
+//! nodes go, and every node is either stored or inlined into the kernels that read it.
 //!
 //! **The rule.** A node is stored when it must be: it is an output or a new state, holds
 //! integers, is compared for equality, or is read by an operand that takes stored values only.
@@ -9,10 +9,12 @@
 //! result would be 411 MB is recomputed inside its consumers. Operands of products and convolutions
 //! are inlined by choice only if elementwise. A pure function of the graph.
 
+mod sums;
+
 use std::collections::BTreeMap;
 
 use crate::cell::cost::{Cost, cost, is_elementwise};
-use crate::graph::{Graph, Kind, Leaf, NodeId, TensorType};
+use crate::graph::{Graph, Kind, Leaf, Node, NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::ops::pool::Pool;
 use crate::tensor::DType;
@@ -28,11 +30,14 @@ pub struct Fusion {
     pub max_terms: f64,
     /// The most buffers one kernel may read (WebGPU's default is 8 with its output).
     pub max_reads: usize,
+    /// Up to this size an operand of a product that other kernels need too is stored: moving it through
+    /// the cache costs less than computing it for each.
+    pub cache_bytes: usize,
 }
 
 impl Default for Fusion {
     fn default() -> Fusion {
-        Fusion { enabled: true, max_buffer_bytes: 128 << 20, max_terms: 512.0, max_reads: 7 }
+        Fusion { enabled: true, max_buffer_bytes: 128 << 20, max_terms: 512.0, max_reads: 7, cache_bytes: 0 }
     }
 }
 
@@ -43,24 +48,45 @@ impl Fusion {
     }
 }
 
-/// The live part of a graph with equal nodes merged, and where each old node went.
-pub fn simplify(g: &Graph) -> (Graph, Vec<Option<NodeId>>) {
+/// A graph under way in which equal nodes are one.
+struct Interned {
+    graph: Graph,
+    seen: BTreeMap<(String, Vec<NodeId>), NodeId>,
+}
+
+impl Interned {
+    /// The node, or one that equals it.
+    fn intern(&mut self, node: Node) -> NodeId {
+        let Kind::Op(op) = &node.kind else { return self.graph.push_copy(node) };
+        // Debug prints every attribute, so equal text is equal op.
+        let key = (format!("{op:?}"), node.inputs.clone());
+        *self.seen.entry(key).or_insert_with(|| self.graph.push_copy(node))
+    }
+}
+
+/// The live part of a graph with equal nodes merged, and where each old node went. With `algebra` sums are
+/// written so that more nodes are equal ([`sums`]).
+pub fn simplify(g: &Graph, algebra: bool) -> (Graph, Vec<Option<NodeId>>) {
+    if algebra {
+        let (g, first) = copied(g, true);
+        // What the new sums no longer need is dropped.
+        let (out, second) = copied(&g, false);
+        return (out, first.into_iter().map(|id| id.and_then(|id| second[id.index()])).collect());
+    }
+    copied(g, false)
+}
+
+fn copied(g: &Graph, algebra: bool) -> (Graph, Vec<Option<NodeId>>) {
     let live = g.live();
-    let mut out = Graph::new();
+    let mut out = Interned { graph: Graph::new(), seen: BTreeMap::new() };
     let mut map: Vec<Option<NodeId>> = vec![None; g.nodes().len()];
-    let mut seen: BTreeMap<(String, Vec<NodeId>), NodeId> = BTreeMap::new();
     for id in g.ids().filter(|id| live[id.index()]) {
         let mut node = g.node(id).clone();
         node.inputs = node.inputs.iter().filter_map(|i| map[i.index()]).collect();
-        let new = match &node.kind {
-            Kind::Leaf(_) => out.push_copy(node),
-            // Debug prints every attribute, so equal text is equal op.
-            Kind::Op(op) => {
-                *seen.entry((format!("{op:?}"), node.inputs.clone())).or_insert_with(|| out.push_copy(node.clone()))
-            }
-        };
-        map[id.index()] = Some(new);
+        let factored = if algebra { sums::factored(&mut out, &node) } else { None };
+        map[id.index()] = Some(factored.unwrap_or_else(|| out.intern(node)));
     }
+    let mut out = out.graph;
     let at = |id: &NodeId| map[id.index()];
     out.outputs = g.outputs.iter().filter_map(|(n, id)| Some((n.clone(), at(id)?))).collect();
     out.updates = g.updates.iter().filter_map(|(l, v)| Some((at(l)?, at(v)?))).collect();
@@ -141,7 +167,8 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
         let too_large = g.ty(id).bytes() > fusion.max_buffer_bytes;
         let cheap = !own[k].reduces && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
         let rescued = too_large && d.weight[k] <= fusion.max_terms;
-        d.stored[k] = must[k] || !(cheap || rescued);
+        let shared = uses[k].products && uses[k].consumers > 1.0 && g.ty(id).bytes() <= fusion.cache_bytes;
+        d.stored[k] = must[k] || shared || !(cheap || rescued);
     }
     keep_products_fast(g, fusion, &mut d);
     limit_reads(g, fusion, &mut d);
@@ -214,6 +241,8 @@ struct Uses {
     consumers: f64,
     /// How often each element would be computed if it were inlined everywhere.
     reads: f64,
+    /// Whether a product or a convolution reads it.
+    products: bool,
 }
 
 fn uses(g: &Graph) -> Vec<Uses> {
@@ -228,6 +257,7 @@ fn uses(g: &Graph) -> Vec<Uses> {
         for (k, &input) in node.inputs.iter().enumerate() {
             let u = &mut uses[view_root(g, input).index()];
             u.consumers += 1.0;
+            u.products |= !matches!(op.lowering(), Lowering::Cells | Lowering::Pool(_));
             u.reads += match op.lowering() {
                 // A product's tile is filled once for 64 columns (or rows) of results.
                 Lowering::Matmul(_) => {

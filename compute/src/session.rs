@@ -40,7 +40,9 @@ impl Session {
 
     /// Plans a graph for this device.
     pub fn plan(&self, graph: &Graph) -> BackendResult<Plan> {
-        Ok(Plan::new(graph, &self.fusion, self.backend.info().max_buffer_bytes)?)
+        let info = self.backend.info();
+        let fusion = Fusion { cache_bytes: info.cache_bytes, ..self.fusion.clone() };
+        Ok(Plan::new(graph, &fusion, info.max_buffer_bytes)?)
     }
 
     /// Plans a graph and makes it ready to run.

@@ -8,6 +8,8 @@ mod flow;
 pub mod instr;
 pub mod kinds;
 mod lane;
+#[cfg(target_arch = "x86_64")]
+mod machine;
 pub mod micro;
 pub mod program;
 pub mod rand;

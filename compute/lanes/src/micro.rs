@@ -7,10 +7,13 @@
 //! ```
 //!
 //! Blocks are four rows by two vectors: eight accumulators keep both multipliers busy, and a third
-//! vector would not leave a register for the operands. Compiled for AVX2 with FMA and for every
-//! machine, the choice made once per call; and for the registers of WebAssembly.
+//! vector would not leave a register for the operands; with the 32 registers of AVX-512 a panel's are of eight
+//! rows. Compiled for AVX-512, for AVX2 with FMA and for every machine, the choice made once per call; and for
+//! the registers of WebAssembly.
 
 use crate::Strides;
+#[cfg(target_arch = "x86_64")]
+use crate::machine::{Machine, machine};
 use crate::vector::{Lanes, Portable, Vector, WIDE};
 
 /// Places of the three matrices of a panel, as pointers to their first elements.
@@ -27,27 +30,28 @@ struct Panel {
     add: bool,
 }
 
-/// `M` rows by `N` vectors of c.
+/// `M` rows by `N` vectors of c; with `PART` by the `columns` that are less than a vector.
 ///
 /// # Safety
 /// All elements named by the panel and the sizes exist.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "loops over constants, which must unroll into registers")]
-unsafe fn panel_block<V: Vector, const M: usize, const N: usize>(p: Panel) {
+unsafe fn panel_block<V: Vector, const M: usize, const N: usize, const PART: bool>(columns: usize, p: Panel) {
     // SAFETY: every offset below is one the caller vouches for.
     unsafe {
+        let load = |x: *const f32| if PART { V::load_part(x, columns) } else { V::load(x) };
         let mut acc = [[V::zero(); N]; M];
         if p.add {
             for i in 0..M {
                 for j in 0..N {
-                    acc[i][j] = V::load(p.c.add(i * p.c_rs + j * WIDE));
+                    acc[i][j] = load(p.c.add(i * p.c_rs + j * V::SIZE));
                 }
             }
         }
         for q in 0..p.k {
             let mut b = [V::zero(); N];
             for j in 0..N {
-                b[j] = V::load(p.b.add(q * p.b_rs + j * WIDE));
+                b[j] = load(p.b.add(q * p.b_rs + j * V::SIZE));
             }
             for i in 0..M {
                 let x = V::splat(*p.a.add(i * p.a_rs + q * p.a_cs));
@@ -58,28 +62,38 @@ unsafe fn panel_block<V: Vector, const M: usize, const N: usize>(p: Panel) {
         }
         for i in 0..M {
             for j in 0..N {
-                acc[i][j].store(p.c.add(i * p.c_rs + j * WIDE));
+                let to = p.c.add(i * p.c_rs + j * V::SIZE);
+                if PART {
+                    acc[i][j].store_part(to, columns);
+                } else {
+                    acc[i][j].store(to);
+                }
             }
         }
     }
 }
 
-/// All `m` rows of a strip of `N` vectors.
+/// All `m` rows of a strip of `N` vectors, or of part of one.
 ///
 /// # Safety
 /// As for [`panel_block`].
 #[inline(always)]
-unsafe fn panel_strip<V: Vector, const N: usize>(m: usize, p: Panel) {
+unsafe fn panel_strip<V: Vector, const N: usize, const PART: bool>(m: usize, columns: usize, p: Panel) {
     let mut i = 0;
     while i < m {
         // SAFETY: row i exists, and the rows after it that the block takes.
         unsafe {
             let q = Panel { c: p.c.add(i * p.c_rs), a: p.a.add(i * p.a_rs), ..p };
+            if V::MANY && m - i >= 8 {
+                panel_block::<V, 8, N, PART>(columns, q);
+                i += 8;
+                continue;
+            }
             match m - i {
-                1 => panel_block::<V, 1, N>(q),
-                2 => panel_block::<V, 2, N>(q),
-                3 => panel_block::<V, 3, N>(q),
-                _ => panel_block::<V, 4, N>(q),
+                1 => panel_block::<V, 1, N, PART>(columns, q),
+                2 => panel_block::<V, 2, N, PART>(columns, q),
+                3 => panel_block::<V, 3, N, PART>(columns, q),
+                _ => panel_block::<V, 4, N, PART>(columns, q),
             }
         }
         i += 4;
@@ -95,22 +109,12 @@ unsafe fn panel_body<V: Vector>(m: usize, n: usize, p: Panel) {
         // SAFETY: column j exists, and the columns after it that the strip takes.
         unsafe {
             let q = Panel { c: p.c.add(j), b: p.b.add(j), ..p };
-            if n - j >= 2 * WIDE {
-                panel_strip::<V, 2>(m, q);
-                j += 2 * WIDE;
-            } else if n - j >= WIDE {
-                panel_strip::<V, 1>(m, q);
-                j += WIDE;
-            } else {
-                for i in 0..m {
-                    let mut sum = if p.add { *q.c.add(i * p.c_rs) } else { 0.0 };
-                    for r in 0..p.k {
-                        sum = V::one(*q.a.add(i * p.a_rs + r * p.a_cs), *q.b.add(r * p.b_rs), sum);
-                    }
-                    *q.c.add(i * p.c_rs) = sum;
-                }
-                j += 1;
+            match n - j {
+                left if left >= 2 * V::SIZE => panel_strip::<V, 2, false>(m, 0, q),
+                left if left >= V::SIZE => panel_strip::<V, 1, false>(m, 0, q),
+                left => panel_strip::<V, 1, true>(m, left, q),
             }
+            j += if n - j >= 2 * V::SIZE { 2 * V::SIZE } else { V::SIZE };
         }
     }
 }
@@ -138,10 +142,10 @@ unsafe fn dots_block<V: Vector, const M: usize, const N: usize>(d: Dots) {
         let at = |i: usize, j: usize| d.lanes.add(i * d.columns + j).cast::<f32>();
         for i in 0..M {
             for j in 0..N {
-                acc[i][j] = V::load(at(i, j));
+                acc[i][j] = V::load_sums(at(i, j));
             }
         }
-        let whole = d.len / WIDE * WIDE;
+        let whole = d.len / V::SIZE * V::SIZE;
         let mut t = 0;
         while t < whole {
             let mut b = [V::zero(); N];
@@ -154,15 +158,35 @@ unsafe fn dots_block<V: Vector, const M: usize, const N: usize>(d: Dots) {
                     acc[i][j] = acc[i][j].fused(a, b[j]);
                 }
             }
-            t += WIDE;
+            t += V::SIZE;
         }
         for i in 0..M {
             for j in 0..N {
-                acc[i][j].store(at(i, j));
+                acc[i][j].store_sums(at(i, j));
                 for (l, t) in (whole..d.len).enumerate() {
-                    let v = at(i, j).add(l);
+                    let v = at(i, j).add(l % WIDE);
                     *v = V::one(*d.a.add(i * d.a_rs + t), *d.b.add(j * d.b_rs + t), *v);
                 }
+            }
+        }
+    }
+}
+
+/// All `m` rows of a with `N` rows of b, which stay in the nearest cache meanwhile.
+///
+/// # Safety
+/// As for [`dots_block`].
+#[inline(always)]
+unsafe fn dots_strip<V: Vector, const N: usize>(m: usize, d: Dots) {
+    for i in (0..m).step_by(4) {
+        // SAFETY: row i exists, and those after it that the block takes.
+        unsafe {
+            let q = Dots { lanes: d.lanes.add(i * d.columns), a: d.a.add(i * d.a_rs), ..d };
+            match m - i {
+                1 => dots_block::<V, 1, N>(q),
+                2 => dots_block::<V, 2, N>(q),
+                3 => dots_block::<V, 3, N>(q),
+                _ => dots_block::<V, 4, N>(q),
             }
         }
     }
@@ -172,52 +196,52 @@ unsafe fn dots_block<V: Vector, const M: usize, const N: usize>(d: Dots) {
 /// As for [`dots_block`], for `m` rows of a and `n` of b.
 #[inline(always)]
 unsafe fn dots_body<V: Vector>(m: usize, n: usize, d: Dots) {
-    for i in (0..m).step_by(4) {
-        for j in (0..n).step_by(2) {
-            // SAFETY: rows i and j exist, and those after them that the block takes.
-            unsafe {
-                let q =
-                    Dots { lanes: d.lanes.add(i * d.columns + j), a: d.a.add(i * d.a_rs), b: d.b.add(j * d.b_rs), ..d };
-                match (m - i, n - j) {
-                    (1, 1) => dots_block::<V, 1, 1>(q),
-                    (1, _) => dots_block::<V, 1, 2>(q),
-                    (2, 1) => dots_block::<V, 2, 1>(q),
-                    (2, _) => dots_block::<V, 2, 2>(q),
-                    (3, 1) => dots_block::<V, 3, 1>(q),
-                    (3, _) => dots_block::<V, 3, 2>(q),
-                    (_, 1) => dots_block::<V, 4, 1>(q),
-                    _ => dots_block::<V, 4, 2>(q),
-                }
+    let mut j = 0;
+    while j < n {
+        // SAFETY: row j exists, and those after it that the strip takes.
+        unsafe {
+            let q = Dots { lanes: d.lanes.add(j), b: d.b.add(j * d.b_rs), ..d };
+            match n - j {
+                left if V::MANY && left >= 4 => dots_strip::<V, 4>(m, q),
+                1 => dots_strip::<V, 1>(m, q),
+                _ => dots_strip::<V, 2>(m, q),
             }
+            j += if V::MANY && n - j >= 4 { 4 } else { 2 };
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{Dots, Panel, dots_body, panel_body};
-    use crate::vector::Register;
+/// Both products compiled for some features of the machine.
+macro_rules! versions {
+    ($($(#[$doc:meta])* $name:ident $features:literal $vector:ident;)*) => {$(
+        $(#[$doc])*
+        #[cfg(target_arch = "x86_64")]
+        mod $name {
+            use super::{Dots, Panel, dots_body, panel_body};
+            use crate::vector::$vector;
 
-    /// # Safety
-    /// The machine has AVX2 and FMA, and as for `panel_body`.
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn panel(m: usize, n: usize, p: Panel) {
-        // SAFETY: the caller's promise.
-        unsafe { panel_body::<Register>(m, n, p) }
-    }
+            /// # Safety
+            /// The machine has the features, and as for `panel_body`.
+            #[target_feature(enable = $features)]
+            pub unsafe fn panel(m: usize, n: usize, p: Panel) {
+                // SAFETY: the caller's promise.
+                unsafe { panel_body::<$vector>(m, n, p) }
+            }
 
-    /// # Safety
-    /// The machine has AVX2 and FMA, and as for `dots_body`.
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn dots(m: usize, n: usize, d: Dots) {
-        // SAFETY: the caller's promise.
-        unsafe { dots_body::<Register>(m, n, d) }
-    }
+            /// # Safety
+            /// The machine has the features, and as for `dots_body`.
+            #[target_feature(enable = $features)]
+            pub unsafe fn dots(m: usize, n: usize, d: Dots) {
+                // SAFETY: the caller's promise.
+                unsafe { dots_body::<$vector>(m, n, d) }
+            }
+        }
+    )*};
 }
 
-#[cfg(target_arch = "x86_64")]
-fn has_fma() -> bool {
-    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+versions! {
+    avx2 "avx2,fma" Register;
+    avx512 "avx512f,avx2,fma" Broad;
 }
 
 /// `c = a b`, or `c += a b` when `add`; a is m x k, b is k x n. Rows of b and c are contiguous.
@@ -255,9 +279,12 @@ pub fn panel(
         }
     };
     #[cfg(target_arch = "x86_64")]
-    if has_fma() {
+    match machine() {
         // SAFETY: the features are there; the matrices lie in their slices (asserted).
-        return unsafe { avx2::panel(m, n, p) };
+        Machine::Avx512 => return unsafe { avx512::panel(m, n, p) },
+        // SAFETY: as above.
+        Machine::Avx2 => return unsafe { avx2::panel(m, n, p) },
+        Machine::Any => {}
     }
     // SAFETY: the matrices lie in their slices (asserted).
     unsafe { panel_body::<Portable>(m, n, p) }
@@ -284,9 +311,12 @@ pub fn dots((m, n, len): (usize, usize, usize), lanes: &mut [Lanes], a: &[f32], 
         }
     };
     #[cfg(target_arch = "x86_64")]
-    if has_fma() {
+    match machine() {
         // SAFETY: the features are there; the rows lie in their slices (asserted).
-        return unsafe { avx2::dots(m, n, d) };
+        Machine::Avx512 => return unsafe { avx512::dots(m, n, d) },
+        // SAFETY: as above.
+        Machine::Avx2 => return unsafe { avx2::dots(m, n, d) },
+        Machine::Any => {}
     }
     // SAFETY: the rows lie in their slices (asserted).
     unsafe { dots_body::<Portable>(m, n, d) }

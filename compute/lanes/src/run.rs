@@ -87,11 +87,11 @@ impl Program {
             Mode::Lines => {
                 let (last, length) = self.axes.last().copied().unwrap_or((0, 1));
                 let (mut done, mut ready) = (0, (0, 0));
+                let mut from = start % length;
+                m.set_axes(&self.axes, start);
                 while done < out.len() {
-                    let from = (start + done) % length;
                     let n = (length - from).min(out.len() - done);
                     m.lanes(n);
-                    m.set_axes(&self.axes, start + done);
                     m.r.i[last as usize] = from as i64;
                     if ready != (from, n) {
                         m.exec(&self.row)?;
@@ -100,6 +100,8 @@ impl Program {
                     m.exec(&self.block)?;
                     m.store(self.result, &mut out[done..done + n])?;
                     done += n;
+                    from = 0;
+                    m.next_row(&self.axes);
                 }
             }
             Mode::Rows => {
@@ -214,6 +216,18 @@ impl<T: Float> Machine<'_, T> {
         for &(r, d) in axes.iter().rev() {
             self.r.i[r as usize] = (flat % d) as i64;
             flat /= d;
+        }
+    }
+
+    /// Moves on to the next row: one further along the axes before the last.
+    fn next_row(&mut self, axes: &[(u32, usize)]) {
+        for &(r, d) in axes.iter().rev().skip(1) {
+            let index = &mut self.r.i[r as usize];
+            *index += 1;
+            if *index < d as i64 {
+                return;
+            }
+            *index = 0;
         }
     }
 

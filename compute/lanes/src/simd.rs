@@ -1,8 +1,10 @@
-//! Loops over lanes, compiled twice on x86-64: for every machine, and for AVX2. Both give the
-//! same bits: no multiply and add is ever contracted here.
+//! Loops over lanes, compiled three times on x86-64: for every machine, for AVX2 and for AVX-512. All give
+//! the same bits: no multiply and add is ever contracted here.
 
 use crate::Float;
 use crate::kinds::{Bin, Cmp, Red, Un};
+#[cfg(target_arch = "x86_64")]
+use crate::machine::{Machine, machine};
 
 /// An operand of a lane loop.
 #[derive(Clone, Copy)]
@@ -113,21 +115,30 @@ fn select_body<T: Float>(d: &mut [T], m: &[T], a: Src<T>, b: Src<T>) {
     }
 }
 
-/// A public function in two versions.
+/// A public function in three versions.
 macro_rules! versions {
-    ($($(#[$doc:meta])* $name:ident $avx2:ident $body:ident ($($arg:ident: $ty:ty),*);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $avx2:ident $avx512:ident $body:ident ($($arg:ident: $ty:ty),*);)*) => {$(
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2")]
         fn $avx2<T: Float>($($arg: $ty),*) {
             $body($($arg),*);
         }
 
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2")]
+        fn $avx512<T: Float>($($arg: $ty),*) {
+            $body($($arg),*);
+        }
+
         $(#[$doc])*
         pub fn $name<T: Float>($($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
-                // SAFETY: the machine has AVX2, which is all that the function asks for.
-                return unsafe { $avx2($($arg),*) };
+            match machine() {
+                // SAFETY: the machine has what the function asks for.
+                Machine::Avx512 => return unsafe { $avx512($($arg),*) },
+                // SAFETY: as above.
+                Machine::Avx2 => return unsafe { $avx2($($arg),*) },
+                Machine::Any => {}
             }
             $body($($arg),*);
         }
@@ -136,17 +147,17 @@ macro_rules! versions {
 
 versions! {
     /// `d = op a`
-    unary unary_avx2 unary_body(op: Un, d: &mut [T], a: Src<T>);
+    unary unary_avx2 unary_avx512 unary_body(op: Un, d: &mut [T], a: Src<T>);
     /// `d = a op b`
-    binary binary_avx2 binary_body(op: Bin, d: &mut [T], a: Src<T>, b: Src<T>);
+    binary binary_avx2 binary_avx512 binary_body(op: Bin, d: &mut [T], a: Src<T>, b: Src<T>);
     /// `d = a op b` as 0 or 1
-    compare compare_avx2 compare_body(op: Cmp, d: &mut [T], a: Src<T>, b: Src<T>);
+    compare compare_avx2 compare_avx512 compare_body(op: Cmp, d: &mut [T], a: Src<T>, b: Src<T>);
     /// `d = d red a`
-    fold fold_avx2 fold_body(red: Red, d: &mut [T], a: Src<T>);
+    fold fold_avx2 fold_avx512 fold_body(red: Red, d: &mut [T], a: Src<T>);
     /// `d = d + a * b`, rounded twice
-    mul_acc mul_acc_avx2 mul_acc_body(d: &mut [T], a: Src<T>, b: Src<T>);
+    mul_acc mul_acc_avx2 mul_acc_avx512 mul_acc_body(d: &mut [T], a: Src<T>, b: Src<T>);
     /// `d = if m != 0 { a } else { b }`
-    select select_avx2 select_body(d: &mut [T], m: &[T], a: Src<T>, b: Src<T>);
+    select select_avx2 select_avx512 select_body(d: &mut [T], m: &[T], a: Src<T>, b: Src<T>);
 }
 
 /// Folds lanes into one number, by halves: the order depends on the length alone.

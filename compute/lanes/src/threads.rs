@@ -2,7 +2,7 @@
 //! where the code of a pool would be weight to download: there the same calls run in order.
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use rayon::{current_num_threads, current_thread_index, prelude};
+pub use rayon::{current_num_threads, current_thread_index, join, prelude};
 
 /// Runs `work` on a thread of the pool, where a loop that is shared out costs a microsecond or two: from a
 /// thread outside it each costs a change of threads there and back, ten times as much.
@@ -12,7 +12,7 @@ pub fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 #[cfg(target_arch = "wasm32")]
-pub use in_order::{current_num_threads, current_thread_index, enter, prelude};
+pub use in_order::{current_num_threads, current_thread_index, enter, join, prelude};
 
 #[cfg(target_arch = "wasm32")]
 mod in_order {
@@ -27,6 +27,10 @@ mod in_order {
 
     pub fn enter<R>(work: impl FnOnce() -> R) -> R {
         work()
+    }
+
+    pub fn join<A, B>(a: impl FnOnce() -> A, b: impl FnOnce() -> B) -> (A, B) {
+        (a(), b())
     }
 
     pub mod prelude {

@@ -1,6 +1,7 @@
 //! Kernels run by the interpreter: the fused definition, element for element.
 
 use super::host::{Buffer, Place, Step};
+use super::joint::Joint;
 use crate::cell::vm::{self, Float, Program, View, Workers};
 use crate::graph::{NodeId, TensorType};
 use crate::plan::{Kernel, Plan};
@@ -14,7 +15,7 @@ pub struct Fused {
 }
 
 /// Most tensors that a kernel reads.
-const MOST_SOURCES: usize = 32;
+pub const MOST_SOURCES: usize = 32;
 
 impl Fused {
     /// The definition of a node with everything that is not stored put in.
@@ -32,8 +33,17 @@ impl Fused {
         Ok(Fused { program, sources, ty })
     }
 
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The stored tensors that it reads.
+    pub fn sources(&self) -> &[Place] {
+        &self.sources
+    }
+
     /// The source that is stored in a buffer.
-    fn source_in(&self, buffer: usize) -> Option<usize> {
+    pub fn source_in(&self, buffer: usize) -> Option<usize> {
         self.sources.iter().position(|s| s.buffer == buffer)
     }
 
@@ -52,6 +62,19 @@ impl Fused {
         }
         self.program.run_parallel(&views[..self.sources.len()], own, out, workers)
     }
+}
+
+/// A kernel run by the interpreter: in one pass, or its outputs one after the other.
+pub fn steps<T: Float>(
+    plan: &Plan,
+    kernel: &Kernel,
+    place: &dyn Fn(NodeId) -> Option<Place>,
+) -> Result<Vec<Box<dyn Step<T>>>, String> {
+    if let Some(joint) = Joint::new(plan, kernel, place)? {
+        return Ok(vec![Box::new(joint)]);
+    }
+    let one = |id: &NodeId| -> Result<Box<dyn Step<T>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
+    kernel.outputs.iter().map(one).collect()
 }
 
 /// A kernel run by the interpreter, element for element.
@@ -76,7 +99,7 @@ impl<T: Float> Cells<T> {
         let lost = || format!("{} is not stored", plan.graph.node(output).name);
         let buffer = place(output).ok_or_else(lost)?.buffer;
         let own = fused.source_in(buffer);
-        if own.is_some() && kernel.in_place.is_none() {
+        if own.is_some() && !kernel.in_place.iter().any(|(o, _)| *o == output) {
             return Err("it would read what it writes".into());
         }
         let numbers = if fused.ty.dtype == DType::F32 { vec![] } else { vec![T::ZERO; fused.ty.numel()] };

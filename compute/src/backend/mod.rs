@@ -9,6 +9,7 @@ mod cells;
 pub mod cpu;
 pub mod gpu;
 mod host;
+mod joint;
 pub mod reference;
 
 use std::future::Future;
@@ -34,6 +35,8 @@ pub struct DeviceInfo {
     pub detail: String,
     /// The largest buffer that a kernel may bind, if there is a limit.
     pub max_buffer_bytes: Option<usize>,
+    /// See [`crate::rewrite::Fusion::cache_bytes`].
+    pub cache_bytes: usize,
 }
 
 /// Bytes held on the device.

@@ -1,7 +1,7 @@
 //! The reference backend: every kernel is its definition, in f64, and states stay f64 from step
 //! to step. Slow and plain; all other backends are compared with it.
 
-use super::cells::Cells;
+use super::cells;
 use super::host::{Host, Number, Place, Step};
 use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::NodeId;
@@ -15,9 +15,7 @@ impl Number for f64 {
         kernel: &Kernel,
         place: &dyn Fn(NodeId) -> Option<Place>,
     ) -> Result<Vec<Box<dyn Step<f64>>>, String> {
-        let one =
-            |id: &NodeId| -> Result<Box<dyn Step<f64>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
-        kernel.outputs.iter().map(one).collect()
+        cells::steps(plan, kernel, place)
     }
 }
 
@@ -37,6 +35,7 @@ impl Reference {
             name: "f64 interpreter".into(),
             detail: "the definitions themselves".into(),
             max_buffer_bytes: None,
+            cache_bytes: 0,
         }))
     }
 }

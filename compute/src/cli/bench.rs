@@ -5,7 +5,7 @@
 
 mod row;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
@@ -27,6 +27,9 @@ use row::{Ceilings, Row, Work};
 /// Untimed repetitions first.
 const WARM_UP: usize = 2;
 
+/// Time that repetitions fill at least, so that a median of microseconds is one of many.
+const ENOUGH: Duration = Duration::from_millis(200);
+
 /// Elements of the copy that measures memory: 64 MiB read and as much written.
 const COPY: usize = 1 << 24;
 
@@ -44,6 +47,14 @@ epochs = 1
 kind = "adam"
 lr = 0.001
 "#;
+
+/// The case that is no shipped recipe.
+pub const MLP_30_NAME: &str = "mlp-30";
+
+/// Its recipe, and the shape of a row of its table.
+pub fn mlp_30(sets: &[String]) -> Result<(Recipe, ImageShape), CliError> {
+    Ok((Recipe::parse(MLP_30_NAME, MLP_30, sets)?, rows(30, 2)))
+}
 
 /// See the module's introduction.
 pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
@@ -63,7 +74,10 @@ pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
             Case::SeedCnn32 => b.shipped("seed-cnn-32", shape(3, 32, 10))?,
             Case::Cnn32 => b.shipped("cnn-32", shape(3, 32, 10))?,
             Case::MlpFashion => b.shipped("mlp-fashion", shape(1, 28, 10))?,
-            Case::Mlp30 => b.step("mlp-30", Recipe::parse("mlp-30", MLP_30, &[])?, rows(30, 2))?,
+            Case::Mlp30 => {
+                let (recipe, shape) = mlp_30(&[])?;
+                b.step(MLP_30_NAME, recipe, shape)?;
+            }
             Case::Matmul => b.matmuls()?,
             Case::Conv => b.convs()?,
             Case::Softmax => b.softmax()?,
@@ -90,13 +104,14 @@ struct Bench<'a> {
     rows: Vec<Row>,
 }
 
-/// Milliseconds of each repetition, sorted.
+/// Milliseconds of each repetition, sorted; what is short is repeated more often.
 fn times(repeats: usize, mut f: impl FnMut() -> Result<(), CliError>) -> Result<Vec<f64>, CliError> {
     for _ in 0..WARM_UP {
         f()?;
     }
     let mut ms = Vec::with_capacity(repeats);
-    for _ in 0..repeats {
+    let start = Instant::now();
+    while ms.len() < repeats || start.elapsed() < ENOUGH {
         let t = Instant::now();
         f()?;
         ms.push(t.elapsed().as_secs_f64() * 1e3);

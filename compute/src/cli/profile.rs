@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::ProfileArgs;
-use super::bench::one_batch;
+use super::bench::{MLP_30_NAME, mlp_30, one_batch};
 use super::device::{self, block_on};
 use super::{CliError, plan, recipes, system};
 use crate::plan::Plan;
@@ -31,10 +31,16 @@ pub fn profile(args: &ProfileArgs) -> Result<(), CliError> {
     if args.steps == 0 {
         return Err(CliError::Usage("--steps must be 1 or more".into()));
     }
-    let recipe =
-        recipes::find(&args.recipe.recipe, &[args.recipe.sets.clone(), vec!["data.validation=0".into()]].concat())?;
+    let sets = [args.recipe.sets.clone(), vec!["data.validation=0".into()]].concat();
+    let (recipe, shape) = if args.recipe.recipe == MLP_30_NAME {
+        mlp_30(&sets)?
+    } else {
+        let recipe = recipes::find(&args.recipe.recipe, &sets)?;
+        let shape = plan::shape_for(&recipe)?;
+        (recipe, shape)
+    };
     let name = recipe.name.clone();
-    let data = one_batch(plan::shape_for(&recipe)?, recipe.train.batch)?;
+    let data = one_batch(shape, recipe.train.batch)?;
     let mut trainer = Trainer::new(device::session(&args.device)?, recipe, data)?;
     let mut step = |each: bool| -> Result<(f64, Vec<Span>), CliError> {
         let (start, mut spans) = (Instant::now(), vec![]);

@@ -6,6 +6,7 @@
 //! reads only its own element of it ([`Kernel::in_place`]). The plan knows no backend.
 
 mod buffers;
+pub mod join;
 pub mod print;
 mod schedule;
 
@@ -32,8 +33,8 @@ pub struct Buffer {
 /// One dispatch (a backend may need more than one for split reductions).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kernel {
-    /// The nodes it computes. The first decides the lowering; a second one is the sum over
-    /// batch, height and width of the `dy` that a `conv2d.backward_w` forms anyway.
+    /// The nodes it computes: several where kernels were joined (see [`join`]). The first decides
+    /// the lowering.
     pub outputs: Vec<NodeId>,
     /// How it may be run fast.
     pub lowering: Lowering,
@@ -41,8 +42,8 @@ pub struct Kernel {
     pub reads: Vec<NodeId>,
     /// The nodes computed inside it.
     pub inlined: Vec<NodeId>,
-    /// The state leaf whose buffer the output takes over.
-    pub in_place: Option<NodeId>,
+    /// (output, state leaf) where an output takes over the buffer of a leaf.
+    pub in_place: Vec<(NodeId, NodeId)>,
     pub flops: f64,
     /// Bytes read and written if each buffer is moved once.
     pub bytes: usize,
@@ -75,7 +76,7 @@ pub enum PlanError {
 impl Plan {
     /// Plans a graph. `hard_limit`: the largest buffer the device allows, if it has a limit.
     pub fn new(graph: &Graph, fusion: &Fusion, hard_limit: Option<usize>) -> Result<Plan, PlanError> {
-        let (graph, map) = rewrite::simplify(graph);
+        let (graph, map) = rewrite::simplify(graph, fusion.enabled);
         let decisions = rewrite::decide(&graph, fusion);
         if let Some(limit) = hard_limit {
             for id in graph.ids().filter(|id| decisions.stored[id.index()]) {
@@ -86,8 +87,16 @@ impl Plan {
                 }
             }
         }
-        let kernels = kernels(&graph, &decisions, fusion);
-        let (kernels, in_place) = schedule::schedule(&graph, &decisions.stored, kernels);
+        let apart = kernels(&graph, &decisions, fusion);
+        let (mut kernels, mut in_place) = schedule::schedule(&graph, &decisions.stored, apart.clone());
+        if fusion.enabled {
+            let joined = join::elementwise(&graph, &decisions.stored, fusion, apart);
+            let found = schedule::schedule(&graph, &decisions.stored, joined);
+            // Where it costs a new state its place, the kernels stay apart.
+            if found.1.len() == in_place.len() {
+                (kernels, in_place) = found;
+            }
+        }
         let (buffers, storage, copies) = buffers::assign(&graph, &decisions.stored, &kernels, &in_place);
         Ok(Plan { graph, storage, buffers, kernels, copies, map })
     }
@@ -173,31 +182,7 @@ fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
             }
         };
         let bytes = reads.iter().map(|r| g.ty(*r).bytes()).sum::<usize>() + g.ty(id).bytes();
-        out.push(Kernel { outputs: vec![id], lowering, reads, inlined, in_place: None, flops, bytes });
+        out.push(Kernel { outputs: vec![id], lowering, reads, inlined, in_place: vec![], flops, bytes });
     }
-    if fusion.enabled { join_bias_gradients(g, out) } else { out }
-}
-
-/// Joins `sum(dy, [0, 2, 3])` to the `conv2d.backward_w` that forms the same `dy`.
-fn join_bias_gradients(g: &Graph, mut kernels: Vec<Kernel>) -> Vec<Kernel> {
-    let is_sum = |k: &Kernel, dy: NodeId| {
-        let node = g.node(k.outputs[0]);
-        let sum = crate::ops::reduce::Reduce { kind: crate::ops::reduce::Reduction::Sum, axes: vec![0, 2, 3] };
-        node.inputs == [dy] && node.op().is_some_and(|op| format!("{op:?}") == format!("{sum:?}"))
-    };
-    let mut k = 0;
-    while k < kernels.len() {
-        if matches!(kernels[k].lowering, Lowering::Conv2dBackwardW(_)) {
-            let dy = g.node(kernels[k].outputs[0]).inputs[1];
-            if let Some(at) = kernels.iter().position(|other| is_sum(other, dy)) {
-                let sum = kernels.remove(at);
-                if at < k {
-                    k -= 1;
-                }
-                kernels[k].outputs.extend(sum.outputs);
-            }
-        }
-        k += 1;
-    }
-    kernels
+    if fusion.enabled { join::bias_gradients(g, out) } else { out }
 }

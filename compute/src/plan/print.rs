@@ -19,7 +19,7 @@ impl fmt::Display for Plan {
             let op = g.node(id).op().map_or("", |op| op.name());
             let label = if name(&id).ends_with(op) { name(&id) } else { format!("{} = {op}", name(&id)) };
             let place = match self.storage[id.index()] {
-                Some(b) if kernel.in_place.is_some() => format!("={}", b.0),
+                Some(b) if kernel.in_place.iter().any(|(o, _)| *o == id) => format!("={}", b.0),
                 Some(b) => b.0.to_string(),
                 None => String::new(),
             };

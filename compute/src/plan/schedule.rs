@@ -5,65 +5,49 @@
 //! state gets a buffer of its own and is copied when the step is over.
 
 use super::Kernel;
-use crate::cell::cost::reads_only_own_element;
-use crate::graph::{Graph, NodeId, TensorType};
+use super::join::only_own_element;
+use crate::graph::{Graph, NodeId};
 use crate::ops::Lowering;
-use crate::rewrite::view_root;
+use crate::rewrite::{reads, view_root};
 use crate::sorting::map_of;
 
 /// Ordered kernels, and for each new state written in place: (value, leaf).
 pub(super) fn schedule(g: &Graph, stored: &[bool], mut kernels: Vec<Kernel>) -> (Vec<Kernel>, Vec<(NodeId, NodeId)>) {
     let maker = map_of(kernels.iter().enumerate().flat_map(|(k, kernel)| kernel.outputs.iter().map(move |o| (*o, k))));
-    let reads: Vec<Vec<NodeId>> = kernels.iter().map(|k| k.reads.iter().map(|r| view_root(g, *r)).collect()).collect();
+    let read: Vec<Vec<NodeId>> = kernels.iter().map(|k| k.reads.iter().map(|r| view_root(g, *r)).collect()).collect();
     // before[k]: kernels that must precede kernel k.
     let mut before: Vec<Vec<usize>> =
-        reads.iter().map(|r| r.iter().filter_map(|n| maker.get(n).copied()).collect()).collect();
+        read.iter().map(|r| r.iter().filter_map(|n| maker.get(n).copied()).collect()).collect();
     let mut order = topological(&before).unwrap_or_else(|| (0..kernels.len()).collect());
     let mut in_place = vec![];
     for &(leaf, value) in &g.updates {
         let Some(&k) = maker.get(&value) else { continue };
-        let taken = in_place.iter().any(|(v, _)| *v == value) || kernels[k].outputs.len() > 1;
-        if taken || !own_element_only(g, stored, &kernels[k], leaf) {
+        let taken = in_place.iter().any(|(v, _)| *v == value);
+        if taken || !may_overwrite(g, stored, &kernels[k], value, leaf) {
             continue;
         }
-        let readers: Vec<usize> = (0..kernels.len()).filter(|&r| r != k && reads[r].contains(&leaf)).collect();
+        let readers: Vec<usize> = (0..kernels.len()).filter(|&r| r != k && read[r].contains(&leaf)).collect();
         let mut tried = before.clone();
         tried[k].extend(readers);
         if let Some(found) = topological(&tried) {
             (before, order) = (tried, found);
             in_place.push((value, leaf));
-            kernels[k].in_place = Some(leaf);
+            kernels[k].in_place.push((value, leaf));
         }
     }
     let mut slots: Vec<Option<Kernel>> = kernels.into_iter().map(Some).collect();
     (order.into_iter().filter_map(|k| slots[k].take()).collect(), in_place)
 }
 
-/// Whether a kernel reads `leaf` only at the element it writes, through every inlined node.
-fn own_element_only(g: &Graph, stored: &[bool], kernel: &Kernel, leaf: NodeId) -> bool {
-    let id = kernel.outputs[0];
-    if kernel.lowering != Lowering::Cells || g.ty(id) != g.ty(leaf) {
-        return false;
-    }
-    let reaches = |n: NodeId| crate::rewrite::reads(g, stored, n).iter().any(|r| view_root(g, *r) == leaf);
-    let mut chain = vec![id];
-    while let Some(n) = chain.pop() {
-        let node = g.node(n);
-        let Some(op) = node.op() else { return false };
-        let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
-        let cell = op.cell(&types, &node.ty);
-        for (k, &input) in node.inputs.iter().enumerate() {
-            let direct = stored[input.index()] && view_root(g, input) == leaf;
-            let through = !stored[input.index()] && reaches(input);
-            if (direct && input != leaf) || ((direct || through) && !reads_only_own_element(&cell, k)) {
-                return false;
-            }
-            if through {
-                chain.push(input);
-            }
-        }
-    }
-    true
+/// Whether `value` may be written over `leaf`: every output of the kernel that reads it does so at its own
+/// element, and none after `value`.
+fn may_overwrite(g: &Graph, stored: &[bool], kernel: &Kernel, value: NodeId, leaf: NodeId) -> bool {
+    let after = kernel.outputs.iter().skip_while(|o| **o != value).skip(1);
+    let reads_it = |o: &NodeId| reads(g, stored, *o).iter().any(|r| view_root(g, *r) == leaf);
+    kernel.lowering == Lowering::Cells
+        && g.ty(value) == g.ty(leaf)
+        && kernel.outputs.iter().all(|o| only_own_element(g, stored, *o, leaf))
+        && !after.copied().any(|o| reads_it(&o))
 }
 
 /// Kahn's order, smallest number first; `None` on a cycle.

@@ -74,11 +74,18 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
             let x = Source::new(plan, inputs[0], find).filter(fits)?;
             let bias = if op.bias { Some(find(inputs[2])?) } else { None };
             let conv = conv(x, find(inputs[1])?, bias);
-            Some(Box::new(Forward { conv, grid, images: y[0], out }))
+            Some(Box::new(Forward { conv, grid, images: y[0], out, turned: None }))
         }
         Lowering::Conv2dBackwardX(_) => {
             let dy = Source::new(plan, inputs[0], find).filter(|s| s.agrees(&grid))?;
             let w = find(inputs[1])?;
+            if let (Source::Stored(_), Some(window)) = (&dy, window.turned()) {
+                let turned = Some(vec![0.0; w.ty.numel()]);
+                let grid = Grid { channels: x[1], plane: x[2] * x[3], row: x[3] };
+                let (groups, channels) = (geometry.groups, [y[1], x[1]]);
+                let conv = Conv { window, groups, channels, x: dy, w, bias: None };
+                return Some(Box::new(Forward { conv, grid, images: x[0], out, turned }));
+            }
             Some(Box::new(BackwardX {
                 window,
                 groups: geometry.groups,
@@ -111,11 +118,14 @@ pub fn step(plan: &Plan, kernel: &Kernel, find: Find) -> Option<Box<dyn Step<f32
     }
 }
 
+/// A convolution; or the gradient of one with respect to x, which is the convolution of `dy` with the weights
+/// turned round.
 struct Forward {
     conv: Conv,
     grid: Grid,
     images: usize,
     out: Place,
+    turned: Option<Vec<f32>>,
 }
 
 impl Forward {
@@ -124,6 +134,10 @@ impl Forward {
         let len = self.grid.band_len();
         let bands = self.grid.bands();
         let taps = self.conv.channels[0] * self.conv.window.taps();
+        let (w, bias) = match &self.turned {
+            Some(turned) => (turned.as_slice(), None),
+            None => self.conv.weights(buffers)?,
+        };
         let shared = Shared::new(out);
         (0..self.images * bands).into_par_iter().try_for_each(|t| {
             workers.with(|local| {
@@ -131,8 +145,8 @@ impl Forward {
                 let band = Band { first: image, images: 1, offset, len: len.min(plane - offset) };
                 let mut cols = local.take(taps * band.len);
                 let mut tile = local.take(channels * band.len);
-                self.conv.columns(buffers, image, &band, &mut cols, local)?;
-                self.conv.apply(buffers, &cols, band.len, &mut tile)?;
+                self.conv.columns(buffers, image, &band, (&mut cols, band.len), local)?;
+                self.conv.apply(w, bias, &cols, band.len, &mut tile);
                 for (c, line) in tile.chunks_exact(band.len).enumerate() {
                     // SAFETY: every task writes its own image and band.
                     unsafe { shared.part((image * channels + c) * plane + offset, band.len) }.copy_from_slice(line);
@@ -145,8 +159,26 @@ impl Forward {
     }
 }
 
+/// The weights `[y channels, x channels of a group, i, j]` as those of the way back: channels of x and y change
+/// places in each group, taps come in the opposite order.
+fn turn(w: &[f32], groups: usize, [per_x, per_y]: [usize; 2], taps: usize, out: &mut [f32]) {
+    let size = per_x * per_y * taps;
+    for (w, out) in w.chunks_exact(size).zip(out.chunks_exact_mut(size)).take(groups) {
+        for (k, tap) in out.chunks_exact_mut(taps).enumerate() {
+            let (x, y) = (k / per_y, k % per_y);
+            let from = &w[(y * per_x + x) * taps..][..taps];
+            tap.iter_mut().zip(from.iter().rev()).for_each(|(t, w)| *t = *w);
+        }
+    }
+}
+
 impl Step<f32> for Forward {
     fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        if let Some(turned) = &mut self.turned {
+            let w = numbers(buffers, &self.conv.w)?;
+            let per = [self.conv.channels[1], self.conv.channels[0]].map(|c| c / self.conv.groups);
+            turn(w, self.conv.groups, per, self.conv.window.taps(), turned);
+        }
         let mut target = std::mem::take(&mut buffers[self.out.buffer]);
         let n = self.out.ty.numel();
         let done = self.all(buffers, &mut target.num[..n], workers);
@@ -155,7 +187,7 @@ impl Step<f32> for Forward {
     }
 
     fn bytes(&self) -> usize {
-        0
+        self.turned.as_ref().map_or(0, |t| t.len() * 4)
     }
 }
 
@@ -267,7 +299,7 @@ impl BackwardW {
             self.dy.fill(buffers, &self.grid, &band, &mut tile[..images * size], local)?;
             for (image, dy) in tile[..images * size].chunks_exact(size).enumerate() {
                 let cols = &mut cols[..groups * taps * band.len];
-                self.conv.columns(buffers, first + image, &band, cols, local)?;
+                self.conv.columns(buffers, first + image, &band, (&mut *cols, band.len), local)?;
                 for g in 0..groups {
                     let left = Strides::rows(g * per * band.len, band.len);
                     let right = Strides::rows(g * taps * band.len, band.len);

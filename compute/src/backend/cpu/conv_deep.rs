@@ -15,14 +15,21 @@ use crate::cell::vm::{Scratch, Workers};
 use lanes::Strides;
 use lanes::threads::prelude::*;
 
-/// Weights from which this form is the faster: their vectors of partial sums fill a level-2 cache.
-pub const MANY: usize = 1 << 14;
+/// Weights from which this form is the faster: their vectors of partial sums fill a part of the level-2 cache.
+pub const MANY: usize = 1 << 12;
 
 /// Most tasks that keep a partial gradient each.
 const PARTS: usize = 16;
 
-/// Positions side by side, and the longest chain of additions in f32.
-const DEPTH: usize = 1024;
+/// Longest chain of additions in f32.
+const CHAIN: usize = 1024;
+
+/// Numbers of the patches that lie side by side: half of a level-2 cache.
+const TILE: usize = 1 << 17;
+
+/// What is between the rows of the two matrices: without it they lie a power of two apart, fall into the same
+/// cache lines, and a product takes three times as long.
+const PAD: usize = 16;
 
 pub struct DeepBackwardW {
     /// For the patches of x; its weight is the output.
@@ -57,11 +64,13 @@ impl DeepBackwardW {
         let groups = self.conv.groups;
         let (taps, per) = (self.conv.channels[0] / groups * self.conv.window.taps(), channels / groups);
         let (dw, db) = part.split_at_mut(channels * taps);
-        let most = (DEPTH / len).max(1);
-        let mut cols = local.take(groups * taps * len);
+        let most = (TILE / (groups * taps)).min(CHAIN) / len;
+        let most = most.max(1);
+        let pitch = most * len + PAD;
         let mut tile = local.take(most * channels * len);
-        let (mut left, mut right) = (local.take(most * channels * len), local.take(most * groups * taps * len));
+        let (mut left, mut right) = (local.take(channels * pitch), local.take(groups * taps * pitch));
         let mut acc = local.take(dw.len());
+        let mut chain = 0;
         let mut unit = units.start;
         while unit < units.end {
             let (index, first) = (unit / self.images, unit % self.images);
@@ -71,32 +80,30 @@ impl DeepBackwardW {
             let (size, width) = (channels * band.len, images * band.len);
             self.dy.fill(buffers, &self.grid, &band, &mut tile[..images * size], local)?;
             for (image, dy) in tile[..images * size].chunks_exact(size).enumerate() {
-                let cols = &mut cols[..groups * taps * band.len];
-                self.conv.columns(buffers, first + image, &band, cols, local)?;
-                beside(dy, &mut left, image, band.len, width);
-                beside(cols, &mut right, image, band.len, width);
-                if self.bias.is_some() {
-                    dy.chunks_exact(band.len).zip(db.iter_mut()).for_each(|(line, db)| *db += f64::from(sum(line)));
+                let at = image * band.len;
+                self.conv.columns(buffers, first + image, &band, (&mut right[at..], pitch), local)?;
+                for (row, line) in dy.chunks_exact(band.len).enumerate() {
+                    left[row * pitch + at..][..band.len].copy_from_slice(line);
+                    if self.bias.is_some() {
+                        db[row] += f64::from(sum(line));
+                    }
                 }
             }
             for g in 0..groups {
                 let own = &mut acc[g * per * taps..(g + 1) * per * taps];
-                let a = Strides::rows(g * per * width, width);
-                let b = Strides::rows(g * taps * width, width).transposed();
-                product((per, taps, width), own, Strides::rows(0, taps), false, &left, a, &right, b);
+                let a = Strides::rows(g * per * pitch, pitch);
+                let b = Strides::rows(g * taps * pitch, pitch).transposed();
+                product((per, taps, width), own, Strides::rows(0, taps), chain > 0, &left, a, &right, b);
             }
-            dw.iter_mut().zip(&acc).for_each(|(dw, a)| *dw += f64::from(*a));
+            chain += width;
             unit += images;
+            if chain + most * len > CHAIN || unit == units.end {
+                dw.iter_mut().zip(&acc).for_each(|(dw, a)| *dw += f64::from(*a));
+                chain = 0;
+            }
         }
-        [cols, tile, left, right, acc].into_iter().for_each(|t| local.give(t));
+        [tile, left, right, acc].into_iter().for_each(|t| local.give(t));
         Ok(())
-    }
-}
-
-/// Puts the rows of one image's matrix where they belong in the matrix of several.
-fn beside(rows: &[f32], out: &mut [f32], image: usize, len: usize, width: usize) {
-    for (row, line) in rows.chunks_exact(len).enumerate() {
-        out[row * width + image * len..][..len].copy_from_slice(line);
     }
 }
 

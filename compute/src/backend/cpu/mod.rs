@@ -19,7 +19,7 @@ mod window;
 
 use std::sync::Arc;
 
-use super::cells::Cells;
+use super::cells;
 use super::host::{Host, Number, Place, Step};
 use super::{Backend, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::NodeId;
@@ -45,9 +45,7 @@ impl Number for f32 {
         if let Some(step) = fast {
             return Ok(vec![step]);
         }
-        let one =
-            |id: &NodeId| -> Result<Box<dyn Step<f32>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
-        kernel.outputs.iter().map(one).collect()
+        cells::steps(plan, kernel, place)
     }
 }
 
@@ -67,6 +65,7 @@ impl Cpu {
             name: std::env::consts::ARCH.into(),
             detail: format!("{}, {} threads", instruction_set(), lanes::threads::current_num_threads()),
             max_buffer_bytes: None,
+            cache_bytes: matmul::TILE * 4,
         }))
     }
 }

@@ -80,17 +80,19 @@ fn largest(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut
 
 /// Where the first largest element of each window is; the image's last place where none is a number.
 fn places(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut [u32]) {
+    const NONE: u32 = u32::MAX;
     windows(w, size, outputs, |k, rows, columns| {
-        let (mut best, mut place) = (f32::NEG_INFINITY, None);
+        let (mut best, mut place) = (f32::NEG_INFINITY, NONE);
         for r in rows.0..rows.1 {
-            for s in columns.0..columns.1 {
-                let at = r * size[1] + s;
-                if x[at] > best || (place.is_none() && x[at] == best) {
-                    (best, place) = (x[at], Some(at));
-                }
+            let line = r * size[1] + columns.0..r * size[1] + columns.1;
+            for (x, at) in x[line.clone()].iter().zip(line) {
+                // Without branches, which would be foreseen half of the time.
+                let take = (*x > best) | ((place == NONE) & (*x == best));
+                best = if take { *x } else { best };
+                place = if take { at as u32 } else { place };
             }
         }
-        y[k] = place.unwrap_or(size[0] * size[1] - 1) as u32;
+        y[k] = if place == NONE { (size[0] * size[1] - 1) as u32 } else { place };
     });
 }
 

@@ -188,11 +188,12 @@ impl Source {
                 }
             }
             Source::Conv(conv) => {
+                let (w, bias) = conv.weights(buffers)?;
                 let taps = conv.channels[0] / conv.groups * conv.window.taps();
                 let mut cols = local.take(conv.groups * taps * band.len);
                 for (image, part) in out.chunks_exact_mut(tile).enumerate() {
-                    conv.columns(buffers, band.first + image, band, &mut cols, local)?;
-                    conv.apply(buffers, &cols, band.len, part)?;
+                    conv.columns(buffers, band.first + image, band, (&mut cols, band.len), local)?;
+                    conv.apply(w, bias, &cols, band.len, part);
                 }
                 local.give(cols);
             }
@@ -249,13 +250,13 @@ impl Source {
 }
 
 impl Conv {
-    /// The patches of a band of one image, group by group.
+    /// The patches of a band of one image, group by group: a matrix with its rows a pitch apart.
     pub fn columns(
         &self,
         buffers: &[Buffer<f32>],
         image: usize,
         band: &Band,
-        cols: &mut [f32],
+        (cols, pitch): (&mut [f32], usize),
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
         let w = &self.window;
@@ -265,7 +266,7 @@ impl Conv {
         if let Source::Stored(place) = &self.x {
             let x = numbers(buffers, place)?;
             let rows = Rows { at: image * channels * plane, channel: plane, first: 0, rows: w.input[0] };
-            w.gather(x, rows, 0..channels, run, cols);
+            w.gather(x, rows, 0..channels, run, cols, pitch);
             return Ok(());
         }
         let (r0, r1) = w.sees(band.offset, band.len);
@@ -274,25 +275,28 @@ impl Conv {
         let inner = Band { first: image, images: 1, offset: r0 * w.input[1], len };
         let mut x = local.take(channels * len);
         self.x.fill(buffers, &grid, &inner, &mut x, local)?;
-        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, run, cols);
+        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, run, cols, pitch);
         local.give(x);
         Ok(())
     }
 
+    /// The stored weights and biases.
+    pub fn weights<'a>(&self, buffers: &'a [Buffer<f32>]) -> Result<(&'a [f32], Option<&'a [f32]>), String> {
+        let bias = self.bias.as_ref().map(|b| numbers(buffers, b)).transpose()?;
+        Ok((numbers(buffers, &self.w)?, bias))
+    }
+
     /// One image's band of outputs from its patches.
-    pub fn apply(&self, buffers: &[Buffer<f32>], cols: &[f32], len: usize, out: &mut [f32]) -> Result<(), String> {
+    pub fn apply(&self, w: &[f32], bias: Option<&[f32]>, cols: &[f32], len: usize, out: &mut [f32]) {
         let (taps, per) = (self.channels[0] / self.groups * self.window.taps(), self.channels[1] / self.groups);
-        let w = numbers(buffers, &self.w)?;
-        if let Some(bias) = &self.bias {
-            let bias = numbers(buffers, bias)?;
+        if let Some(bias) = bias {
             out.chunks_exact_mut(len).zip(bias).for_each(|(y, b)| y.fill(*b));
         }
         for g in 0..self.groups {
             let (left, right) = (Strides::rows(g * per * taps, taps), Strides::rows(g * taps * len, len));
             let to = Strides::rows(g * per * len, len);
-            micro::panel((per, len, taps), out, to, self.bias.is_some(), w, left, cols, right);
+            micro::panel((per, len, taps), out, to, bias.is_some(), w, left, cols, right);
         }
-        Ok(())
     }
 }
 

@@ -31,6 +31,15 @@ impl Window {
         self.kernel[0] * self.kernel[1]
     }
 
+    /// The window of the way back, from the gradient of y to that of x, where that is a convolution.
+    pub fn turned(&self) -> Option<Window> {
+        let g = self.geometry;
+        let reach = [0, 1].map(|d| ((self.kernel[d] - 1) * g.dilation[d]).checked_sub(g.padding[d]));
+        let [Some(p), Some(q)] = reach else { return None };
+        let geometry = Geometry { padding: [p, q], ..g };
+        (g.stride == [1, 1]).then_some(Window { geometry, input: self.output, output: self.input, ..*self })
+    }
+
     /// The input rows that a run of output positions sees, clipped to the image.
     pub fn sees(&self, offset: usize, len: usize) -> (usize, usize) {
         let g = self.geometry;
@@ -68,7 +77,7 @@ impl Window {
         }
     }
 
-    /// Fills `cols` (taps x `len`) from the channels `channels` of an image.
+    /// Fills a matrix (taps x `len`, its rows `pitch` apart) from the channels `channels` of an image.
     pub fn gather(
         &self,
         x: &[f32],
@@ -76,10 +85,30 @@ impl Window {
         channels: std::ops::Range<usize>,
         (offset, len): (usize, usize),
         cols: &mut [f32],
+        pitch: usize,
     ) {
         let s = self.geometry.stride[1];
         let there = rows.first..rows.first + rows.rows;
-        let mut lines = cols.chunks_exact_mut(len);
+        let mut lines = cols.chunks_mut(pitch);
+        let width = self.output[1];
+        if s == 1 && offset % width == 0 && len % width == 0 {
+            // Whole rows, as they mostly are: what is inside follows from the tap alone.
+            for (tap, line) in (channels.start * self.taps()..channels.end * self.taps()).zip(lines) {
+                let (c, i, j) = (tap / self.taps(), tap % self.taps() / self.kernel[1], tap % self.kernel[1]);
+                let (from, to, first) = self.columns(j, (0, width));
+                for (y, h) in line[..len].chunks_exact_mut(width).zip(offset / width..) {
+                    let Some(r) = self.row(h, i).filter(|r| there.contains(r)) else {
+                        y.fill(0.0);
+                        continue;
+                    };
+                    let start = rows.at + c * rows.channel + (r - rows.first) * self.input[1] + first;
+                    rows::clear(&mut y[..from]);
+                    rows::copy(&mut y[from..to], &x[start..start + to - from]);
+                    rows::clear(&mut y[to..]);
+                }
+            }
+            return;
+        }
         for c in channels {
             for i in 0..self.kernel[0] {
                 for j in 0..self.kernel[1] {

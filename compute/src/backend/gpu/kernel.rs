@@ -128,7 +128,7 @@ impl<'a> Accessors<'a> {
         if !self.reads.iter().any(|(b, _)| *b == buffer) {
             self.reads.push((buffer, ty.dtype));
         }
-        let name = if self.is_output(buffer) { "out".into() } else { format!("b{}", buffer.0) };
+        let name = self.output(buffer).map_or_else(|| format!("b{}", buffer.0), output_name);
         Ok(Read::buffer(name, ty.dtype, &ty.shape))
     }
 
@@ -138,8 +138,9 @@ impl<'a> Accessors<'a> {
         inputs.into_iter().map(|i| self.read(i)).collect()
     }
 
-    fn is_output(&self, buffer: BufferId) -> bool {
-        self.kernel.outputs.first().is_some_and(|o| self.plan.storage[o.index()] == Some(buffer))
+    /// Which output is stored in a buffer.
+    fn output(&self, buffer: BufferId) -> Option<usize> {
+        self.kernel.outputs.iter().position(|o| self.plan.storage[o.index()] == Some(buffer))
     }
 
     /// The functions of inlined nodes.
@@ -157,12 +158,12 @@ impl<'a> Accessors<'a> {
             text += &format!("@group(0) @binding({binding}) var<storage, {mode}> {name}: array<{element}>;\n");
             bound.push(Bound { binding, place, writes });
         };
-        for (buffer, dtype) in self.reads.iter().filter(|(b, _)| !self.is_output(*b)) {
+        for (buffer, dtype) in self.reads.iter().filter(|(b, _)| self.output(*b).is_none()) {
             let element = if vectors.contains(buffer) { "vec4<f32>" } else { wgsl::storage(*dtype) };
             add(&format!("b{}", buffer.0), element, Place::Buffer(*buffer), false);
         }
         for (k, out) in self.kernel.outputs.iter().enumerate() {
-            let name = if k == 0 { "out".into() } else { format!("out{}", k + 1) };
+            let name = output_name(k);
             let buffer = self.buffer(*out)?;
             let plain = wgsl::storage(self.plan.graph.ty(*out).dtype);
             let element = if vectors.contains(&buffer) { "vec4<f32>" } else { plain };
@@ -173,6 +174,11 @@ impl<'a> Accessors<'a> {
         }
         Ok((text, bound))
     }
+}
+
+/// What the k-th output of a kernel is bound as.
+fn output_name(k: usize) -> String {
+    if k == 0 { "out".into() } else { format!("out{}", k + 1) }
 }
 
 /// What a kernel is called.
@@ -212,32 +218,45 @@ pub fn naive(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>
 }
 
 fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    let mut out = vec![];
-    for &id in &kernel.outputs {
-        let alone = Kernel { outputs: vec![id], ..kernel.clone() };
-        let mut a = Accessors::new(plan, &alone, class);
-        let ty = plan.graph.ty(id);
-        let reads = a.inputs(id)?;
-        let element = wgsl::function_of("element", &a.cell(id)?, &ty.shape, &[], &reads, class.flat)?;
-        let (bindings, bound) = a.bindings(None, &[])?;
-        let label = plan.graph.node(id).name.clone();
-        let head = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", ty.shape);
-        let main = wgsl::main_over("element", ty.dtype, &ty.shape);
-        let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{}\n{main}", a.functions(), element.text));
-        let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
-        let groups = wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP));
-        if ty.numel() > 0 {
-            out.push(Dispatch {
-                label,
-                code,
-                entry: "main".into(),
-                groups,
-                bound,
-                scratch_bytes: 0,
-                turns: element.turns,
-                checked: true,
-            });
-        }
+    if kernel.lowering == Lowering::Cells {
+        return Ok(printed(plan, kernel, class)?.into_iter().collect());
     }
-    Ok(out)
+    let alone = |id: &NodeId| printed(plan, &Kernel { outputs: vec![*id], ..kernel.clone() }, class).transpose();
+    kernel.outputs.iter().filter_map(alone).collect()
+}
+
+/// A kernel printed from the cells of its outputs, which are of one type; `None` if they are empty.
+fn printed(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Dispatch>, LowerError> {
+    let mut a = Accessors::new(plan, kernel, class);
+    let ty = plan.graph.ty(kernel.outputs[0]);
+    let (mut elements, mut pairs, mut turns) = (vec![], vec![], 0);
+    for (k, &id) in kernel.outputs.iter().enumerate() {
+        let name = if k == 0 { "element".into() } else { format!("element{}", k + 1) };
+        let reads = a.inputs(id)?;
+        let made = wgsl::function_of(&name, &a.cell(id)?, &ty.shape, &[], &reads, class.flat)?;
+        turns += made.turns;
+        elements.push(made.text);
+        pairs.push((name, output_name(k)));
+    }
+    if ty.numel() == 0 {
+        return Ok(None);
+    }
+    let (bindings, bound) = a.bindings(None, &[])?;
+    let names: Vec<&str> = kernel.outputs.iter().map(|o| plan.graph.node(*o).name.as_str()).collect();
+    let head =
+        format!("// {}: one thread an element of {:?}, generated from its cell.\n\n", names.join(", "), ty.shape);
+    let main = wgsl::main_over(&pairs, ty.dtype, &ty.shape);
+    let elements = elements.join("\n");
+    let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{elements}\n{main}", a.functions()));
+    let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
+    Ok(Some(Dispatch {
+        label: label(plan, kernel),
+        code,
+        entry: "main".into(),
+        groups: wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP)),
+        bound,
+        scratch_bytes: 0,
+        turns,
+        checked: true,
+    }))
 }

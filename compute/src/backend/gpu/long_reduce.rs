@@ -54,7 +54,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<O
     let Some(w) = whole(&cell) else { return Ok(None) };
     let sizes: Vec<usize> = w.vars.iter().map(|v| v.1).collect();
     let (rows, k) = (ty.numel(), numel(&sizes));
-    if ty.dtype != DType::F32 || k < LONG || rows > FEW || rows == 0 || kernel.in_place.is_some() {
+    if ty.dtype != DType::F32 || k < LONG || rows > FEW || rows == 0 || !kernel.in_place.is_empty() {
         return Ok(None);
     }
     let reads = a.inputs(out)?;

@@ -82,6 +82,7 @@ impl Gpu {
             name: i.name.clone(),
             detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim().to_string(),
             max_buffer_bytes: Some(device.max_buffer_bytes()),
+            cache_bytes: 0,
         };
         Ok(Gpu {
             device,

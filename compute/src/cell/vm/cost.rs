@@ -1,4 +1,4 @@
-//! Choices that only affect speed: what the lanes run over, and which output axes are one.
+//! What the lanes run over: a choice that only affects speed.
 //!
 //! Costs are rough nanoseconds: a scalar instruction 3, a lane of contiguous work 0.3, a gathered
 //! lane 2. They need only rank the choices, which differ by factors.
@@ -36,8 +36,7 @@ impl Estimate<'_, '_> {
         if !self.varies(offset) {
             return STEP / self.lanes;
         }
-        let last = |a: &Atom| !matches!(a, Atom::Axis(x) if self.lins.group(*x) != *x);
-        let direct: Vec<_> = offset.terms.iter().filter(|(a, _)| self.moves(a) && last(a)).collect();
+        let direct: Vec<_> = offset.terms.iter().filter(|(a, _)| self.moves(a) && self.lins.carries(a)).collect();
         let hidden = offset.terms.iter().any(|(a, _)| !self.moves(a) && Lin::atom(a.clone()).any(&|b| self.moves(b)));
         match direct.as_slice() {
             [(_, k)] if !hidden && self.over != Some(Over::All) => STEP / self.lanes + if *k == 1 { 0.3 } else { 1.2 },
@@ -94,10 +93,11 @@ impl Estimate<'_, '_> {
             Cell::Reduce(..) if self.over.is_some() && !self.cell_varies(cell) => {
                 scalar_cost(self.lins, cell) / self.lanes
             }
+            Cell::Reduce(_, v, _, _, body) if self.lins.joined.contains_key(v) => self.cell(body),
             Cell::Reduce(_, v, lo, hi, body) => {
                 let bounds = self.varies(&self.lins.lin(lo)) || self.varies(&self.lins.lin(hi));
                 let test = if bounds { 1.0 + 2.0 * STEP / self.lanes } else { STEP / self.lanes };
-                let n = rounds(self.lins, *v);
+                let n = self.lins.rounds(*v) as f64;
                 match self.over {
                     // The blocks of a lane loop: an instruction each, lanes by themselves.
                     Some(Over::Var(w)) if w == *v => n * self.cell(body),
@@ -121,11 +121,6 @@ impl Estimate<'_, '_> {
             Cond::Not(a) => self.cond(a),
         }
     }
-}
-
-fn rounds(lins: &Lins, v: Var) -> f64 {
-    let (lo, hi) = lins.ranges.get(&v).copied().unwrap_or((0, 0));
-    (hi - lo + 1).max(1) as f64
 }
 
 /// The variables of a nest of equal reductions.
@@ -152,8 +147,8 @@ fn best(lins: &Lins, cell: &Cell) -> (f64, Option<(Var, i64)>) {
     let mut out = (scalar, None);
     let mut vars = vec![];
     nest(cell, &mut vars);
-    for v in vars {
-        let n = rounds(lins, v);
+    for v in vars.into_iter().filter(|v| !lins.joined.contains_key(v)) {
+        let n = lins.rounds(v) as f64;
         let lanes = n.min(BLOCK as f64);
         let e = Estimate { lins, over: Some(Over::Var(v)), lanes };
         if !e.cell_varies(cell) {
@@ -201,93 +196,4 @@ fn element_cost(lins: &Lins, cell: &Cell) -> f64 {
         _ => Estimate { lins, over: None, lanes: 1.0 }.cell(cell),
     };
     20.0 + inner
-}
-
-/// Every linear form whose value the program uses as it stands: flat offsets where the load is
-/// proved inside, single indices where it must be checked.
-fn forms(lins: &Lins, cell: &Cell, f: &mut dyn FnMut(&Lin)) {
-    match cell {
-        Cell::Const(_) | Cell::Local(_) => {}
-        Cell::Int(i) => visit(lins, &lins.lin(i), f),
-        Cell::Load(input, ix) => load(lins, *input, &ix.iter().map(|i| lins.lin(i)).collect::<Vec<_>>(), f),
-        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => {
-            forms(lins, a, f);
-            forms(lins, b, f);
-        }
-        Cell::Un(_, a) => forms(lins, a, f),
-        Cell::If(c, a, b) => {
-            cond_forms(lins, c, f);
-            forms(lins, a, f);
-            forms(lins, b, f);
-        }
-        Cell::Reduce(_, _, lo, hi, body) => {
-            visit(lins, &lins.lin(lo), f);
-            visit(lins, &lins.lin(hi), f);
-            forms(lins, body, f);
-        }
-    }
-}
-
-fn cond_forms(lins: &Lins, c: &Cond, f: &mut dyn FnMut(&Lin)) {
-    match c {
-        Cond::Num(_, a, b) => {
-            forms(lins, a, f);
-            forms(lins, b, f);
-        }
-        Cond::Idx(_, a, b) => visit(lins, &lins.lin(a).plus(&lins.lin(b), -1), f),
-        Cond::Finite(a) => forms(lins, a, f),
-        Cond::And(a, b) | Cond::Or(a, b) => {
-            cond_forms(lins, a, f);
-            cond_forms(lins, b, f);
-        }
-        Cond::Not(a) => cond_forms(lins, a, f),
-    }
-}
-
-fn visit(lins: &Lins, l: &Lin, f: &mut dyn FnMut(&Lin)) {
-    f(l);
-    for (a, _) in &l.terms {
-        match a {
-            Atom::Axis(_) | Atom::Var(_) => {}
-            Atom::Op(_, x, y) => {
-                visit(lins, x, f);
-                visit(lins, y, f);
-            }
-            Atom::Load(input, ix) => load(lins, *input, ix, f),
-            Atom::Rand(_, parts) => parts.iter().for_each(|p| visit(lins, p, f)),
-        }
-    }
-}
-
-fn load(lins: &Lins, input: usize, ix: &[Lin], f: &mut dyn FnMut(&Lin)) {
-    let shape = lins.inputs.get(input).map_or(&[][..], |t| &t.shape);
-    let proved = ix.iter().zip(shape).all(|(l, &d)| {
-        let (lo, hi) = lins.interval(l);
-        lo >= 0 && hi < d as i64
-    });
-    if proved {
-        visit(lins, &lins.offset(input, ix), f);
-    } else {
-        ix.iter().for_each(|l| visit(lins, l, f));
-    }
-}
-
-/// For each axis the last axis of the group it can be merged into: neighbours merge when every
-/// form depends on them only through their flat position. Axes of length 1 stand alone.
-pub(super) fn merge(lins: &Lins, cell: &Cell) -> Vec<usize> {
-    let mut merged: Vec<usize> = (0..lins.dims.len()).collect();
-    let long: Vec<usize> = merged.iter().copied().filter(|&k| lins.dims[k] != 1).collect();
-    let mut joined = vec![true; long.len().saturating_sub(1)];
-    forms(lins, cell, &mut |l| {
-        for (join, pair) in joined.iter_mut().zip(long.windows(2)) {
-            let (a, b) = (l.coefficient(&Atom::Axis(pair[0])), l.coefficient(&Atom::Axis(pair[1])));
-            *join &= a == b * lins.dims[pair[1]];
-        }
-    });
-    for (join, pair) in joined.iter().zip(long.windows(2)).rev() {
-        if *join {
-            merged[pair[0]] = merged[pair[1]];
-        }
-    }
-    merged
 }

@@ -19,8 +19,8 @@ impl Compiler<'_> {
         let mut general = vec![];
         let mut risky_any = false;
         for (a, k) in &l.terms {
-            // The last axis of a group carries the flat position of them all.
-            if matches!(a, Atom::Axis(x) if self.lins.group(*x) != *x) {
+            // The last of a group carries the flat position of them all.
+            if !self.lins.carries(a) {
                 continue;
             }
             let (at, depth, risky) = self.atom(a)?;

@@ -102,6 +102,8 @@ pub struct Lins<'a> {
     /// For each axis the last axis of its group: neighbouring axes that every form sees only
     /// through their flat position, which is then the value of the last one.
     pub merged: Vec<usize>,
+    /// The same of reductions: each variable that is merged into that of the reduction just inside it.
+    pub joined: BTreeMap<Var, Var>,
 }
 
 /// An interval that says nothing. Small enough to be added up without overflow.
@@ -153,6 +155,29 @@ impl Lins<'_> {
     /// The last axis of the group of an axis.
     pub fn group(&self, axis: usize) -> usize {
         self.merged.get(axis).copied().unwrap_or(axis)
+    }
+
+    /// Whether an atom carries the flat position of its group, or has none.
+    pub fn carries(&self, a: &Atom) -> bool {
+        match a {
+            Atom::Axis(k) => self.group(*k) == *k,
+            Atom::Var(v) => !self.joined.contains_key(v),
+            _ => true,
+        }
+    }
+
+    /// Values that a variable takes, at most: all those of its group for the innermost one, 1 for the others.
+    pub fn rounds(&self, v: Var) -> i64 {
+        let own = |v: &Var| self.ranges.get(v).map_or(1, |(lo, hi)| (hi - lo + 1).max(1));
+        if self.joined.contains_key(&v) {
+            return 1;
+        }
+        let (mut n, mut last) = (own(&v), v);
+        while let Some((outer, _)) = self.joined.iter().find(|(_, inner)| **inner == last) {
+            n *= own(outer);
+            last = *outer;
+        }
+        n
     }
 
     /// The linear form of an index.

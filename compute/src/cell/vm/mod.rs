@@ -14,6 +14,7 @@ mod control;
 mod cost;
 mod index;
 mod lin;
+mod merge;
 mod nest;
 #[cfg(test)]
 mod tests;
@@ -39,9 +40,10 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
     let cell = inline::at_index(cell, &[], &mut 0);
     let dims: Vec<i64> = output.shape.iter().map(|&d| d as i64).collect();
     let rank = dims.len();
-    let mut lins = Lins { dims, inputs, ranges: BTreeMap::new(), merged: (0..rank).collect() };
+    let mut lins = Lins { dims, inputs, ranges: BTreeMap::new(), merged: (0..rank).collect(), joined: BTreeMap::new() };
     lins.bind_ranges(&cell);
-    lins.merged = cost::merge(&lins, &cell);
+    lins.merged = merge::axes(&lins, &cell);
+    lins.joined = merge::reductions(&lins, &cell);
     let mut axes: Vec<(u32, usize)> = vec![];
     for (k, &d) in output.shape.iter().enumerate().filter(|(_, d)| **d != 1) {
         let last = lins.group(k) as u32;

@@ -6,6 +6,7 @@
 //! additions are cut at 1,024 by partial sums.
 
 use super::compile::{Compiler, Lane, Over, ScopeKind};
+use super::lin::Lin;
 use super::{BLOCK, CHAIN, cost};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, Red, Var};
 use lanes::instr::{Flush, Instr, Int, Val};
@@ -57,15 +58,20 @@ impl Compiler<'_> {
     }
 
     fn rounds(&self, v: Var, over: Option<Var>) -> i64 {
-        let (lo, hi) = self.lins.ranges.get(&v).copied().unwrap_or((0, 0));
-        let n = (hi - lo + 1).max(1);
+        let n = self.lins.rounds(v);
         if over == Some(v) { (n + BLOCK as i64 - 1) / BLOCK as i64 } else { n }
     }
 
     fn accumulate(&mut self, acc: Val, red: Red, cell: &Cell, over: Option<Var>) -> Result<(), String> {
         match cell {
+            Cell::Reduce(r, v, _, _, body) if *r == red && self.lins.joined.contains_key(v) => {
+                self.accumulate(acc, red, body, over)
+            }
             Cell::Reduce(r, v, lo, hi, body) if *r == red => {
-                let (low, high) = (self.lins.lin(lo), self.lins.lin(hi));
+                let (low, mut high) = (self.lins.lin(lo), self.lins.lin(hi));
+                if self.lins.joined.values().any(|inner| inner == v) {
+                    high = Lin::constant(self.lins.rounds(*v));
+                }
                 let ((a, _, _), (b, _, _)) = (self.int(&low)?, self.int(&high)?);
                 let (Int::U(a), Int::U(b)) = (a, b) else {
                     return self.varying_bounds(acc, cell, over);

@@ -1,7 +1,7 @@
 //! The compiled programs against the tree-walking evaluation, over the samples of every op page.
 
 use super::*;
-use crate::cell::eval;
+use crate::cell::{Idx, Red, Var, at, ax, eval, load};
 use crate::ops::{Fill, PAGES};
 use crate::tensor::{DType, unravel};
 
@@ -106,4 +106,45 @@ fn every_sample_of_every_op_equals_the_evaluation() {
     }
     assert!(wrong.is_empty(), "{} of {seen} samples\n{}", wrong.len(), wrong.join("\n"));
     assert!(seen > 100, "{seen} samples");
+}
+
+/// `sum(b) red(h) red(w)` of a cell over `[3, 4, 5, 7]`, one element for each of the second axis.
+fn nest(red: Red, at: impl Fn(Idx, Idx, Idx) -> Vec<Idx>) -> Cell {
+    let v = |name, k| Var(name, k);
+    let [b, h, w] = [v("b", 1), v("h", 2), v("w", 3)];
+    let body = load(0, at(Idx::Var(b), Idx::Var(h), Idx::Var(w)));
+    let over = |red, v, n, body: Cell| Cell::Reduce(red, v, Idx::Const(0), Idx::Const(n), body.into());
+    over(Red::Sum, b, 3, over(red, h, 5, over(red, w, 7, body)))
+}
+
+#[test]
+fn reductions_over_a_flat_position_are_one() {
+    let (x, y) = (TensorType::f32([3, 4, 5, 7]), TensorType::f32([4]));
+    let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 5)];
+    let plain = |b, h, w| vec![b, ax(0), h, w];
+    // Backwards along one axis; and along both, which is a flat position again.
+    let turned = |b, h: Idx, w: Idx| vec![b, ax(0), h, at(6) - w];
+    let reversed = |b, h: Idx, w: Idx| vec![b, ax(0), at(4) - h, at(6) - w];
+    let diagonal = |b, h: Idx, w: Idx| vec![b, ax(0), (h + w) % at(5), at(0)];
+    for red in [Red::Sum, Red::Max] {
+        for (cell, merged) in
+            [(nest(red, plain), 1), (nest(red, turned), 0), (nest(red, reversed), 1), (nest(red, diagonal), 0)]
+        {
+            let mut lins = Lins {
+                dims: vec![4],
+                inputs: &[&x],
+                ranges: BTreeMap::new(),
+                merged: vec![0],
+                joined: BTreeMap::new(),
+            };
+            lins.bind_ranges(&cell);
+            assert_eq!(merge::reductions(&lins, &cell).len(), merged, "{cell:?}");
+            compare(&cell, &y, &[&x], &data, 4).unwrap_or_else(|e| panic!("{e}: {cell:?}"));
+        }
+    }
+    // With one image and one channel the three are one.
+    let x = TensorType::f32([3, 1, 5, 7]);
+    let cell = nest(Red::Sum, |b, h, w| vec![b, ax(0), h, w]);
+    let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 6)];
+    compare(&cell, &TensorType::f32([1]), &[&x], &data, 1).unwrap_or_else(|e| panic!("{e}"));
 }

@@ -126,8 +126,9 @@ pub fn fold_groups(count: usize) -> [u32; 3] {
     [plane.div_ceil(y) as u32, y as u32, z as u32]
 }
 
-/// The entry point that computes `element(i0, ...)` for every element of `out`.
-pub fn main_over(element: &str, dtype: DType, shape: &[usize]) -> String {
+/// The entry point that computes every element of some tensors of one type: for each its function,
+/// `element(i0, ...)`, and the buffer it is written to, one tensor after the other.
+pub fn main_over(pairs: &[(String, String)], dtype: DType, shape: &[usize]) -> String {
     let n = numel(shape);
     let steps = strides(shape);
     let index: Vec<String> = (0..shape.len())
@@ -139,14 +140,16 @@ pub fn main_over(element: &str, dtype: DType, shape: &[usize]) -> String {
             }
         })
         .collect();
-    let value = format!("{element}({})", index.join(", "));
+    let index = index.join(", ");
     // A word holds one element, or four bytes.
-    let (words, body) = match dtype {
-        DType::F32 => (n, format!("    let flat = word;\n    out[word] = {value};\n")),
-        DType::U32 => (n, format!("    let flat = word;\n    out[word] = u32({value});\n")),
-        DType::U8 => (
-            n.div_ceil(4),
-            format!(
+    let words = if dtype == DType::U8 { n.div_ceil(4) } else { n };
+    let mut body = if dtype == DType::U8 { String::new() } else { "    let flat = word;\n".into() };
+    for (element, out) in pairs {
+        let value = format!("{element}({index})");
+        body += &match dtype {
+            DType::F32 => format!("    {out}[word] = {value};\n"),
+            DType::U32 => format!("    {out}[word] = u32({value});\n"),
+            DType::U8 => format!(
                 "    var bytes = 0u;
     for (var k = 0; k < 4; k++) {{
         let flat = 4 * word + k;
@@ -154,11 +157,11 @@ pub fn main_over(element: &str, dtype: DType, shape: &[usize]) -> String {
             bytes |= (u32({value}) & 255u) << u32(8 * k);
         }}
     }}
-    out[word] = bytes;
+    {out}[word] = bytes;
 "
             ),
-        ),
-    };
+        };
+    }
     format!(
         "@compute @workgroup_size({WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -192,7 +195,7 @@ pub fn naive_kernel(
     code += "\n";
     code += &function("element", cell, output.1, &reads)?.text;
     code += "\n";
-    code += &main_over("element", output.0, output.1);
+    code += &main_over(&[("element".into(), "out".into())], output.0, output.1);
     Ok(Naive { code: import::with_math(&code), groups: fold_groups(numel(output.1).div_ceil(WORKGROUP)) })
 }
 

@@ -90,7 +90,7 @@ fn short_loops_can_be_written_out() {
     let flat = function_of("element", &cell, &[], &[], &reads, true).expect("prints");
     assert_eq!((flat.turns, flat.text.matches("for (").count(), flat.text.matches("in0[").count()), (4, 1, 3));
     let code = binding(0, "in0", DType::F32, false) + &binding(1, "out", DType::F32, true) + &flat.text;
-    validate(&import::with_math(&(code + &main_over("element", DType::F32, &[]))));
+    validate(&import::with_math(&(code + &main_over(&[("element".into(), "out".into())], DType::F32, &[]))));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn accessors_call_each_other() {
     assert_eq!(outer.matches("n1(").count(), 1, "{outer}");
     assert!(outer.contains("let f_1 = n1(i0, 4 - i1);") && outer.contains("f_1 * 2.0f"), "{outer}");
     let code = binding(0, "in0", DType::F32, false) + &binding(1, "out", DType::F32, true) + &inner + &outer;
-    validate(&import::with_math(&(code + &main_over("element", DType::F32, &[4, 5]))));
+    validate(&import::with_math(&(code + &main_over(&[("element".into(), "out".into())], DType::F32, &[4, 5]))));
 }
 
 #[test]
