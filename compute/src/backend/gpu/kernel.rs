@@ -4,18 +4,20 @@
 //! that is computed inside the kernel it is printed from the producer's cell, which calls the
 //! accessors of its own operands. Products and convolutions put these in place of the plain
 //! accessors of their hand-written shader; everything else is a naive kernel printed from its
-//! cell, except long reductions to few results, which use `reduce.wgsl`.
+//! cell, except long reductions to few results, which use `reduce.wgsl`, and what is computed
+//! element by element, four at a time (`pointwise`).
 //!
 //! This file knows no device: it is text in, text out.
 
 use std::collections::BTreeMap;
 
-use super::{gemm, long_reduce};
+use super::{gemm, long_reduce, pointwise};
 use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::plan::{BufferId, Kernel, Plan};
+use crate::tensor::DType;
 
 /// What the choice of variants depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ pub(super) struct Accessors<'a> {
     pub kernel: &'a Kernel,
     flat: bool,
     /// Buffers read, in order of first use; the output's own for an in-place update.
-    reads: Vec<(BufferId, crate::tensor::DType)>,
+    reads: Vec<(BufferId, DType)>,
     /// Functions of inlined nodes, by node.
     functions: BTreeMap<NodeId, Function>,
 }
@@ -125,10 +127,7 @@ impl<'a> Accessors<'a> {
         }
         wgsl::check_size(&self.plan.graph.node(id).name, &ty.shape)?;
         let buffer = self.buffer(id)?;
-        if !self.reads.iter().any(|(b, _)| *b == buffer) {
-            self.reads.push((buffer, ty.dtype));
-        }
-        let name = if self.is_output(buffer) { "out".into() } else { format!("b{}", buffer.0) };
+        let name = self.name(buffer, ty.dtype);
         Ok(Read::buffer(name, ty.dtype, &ty.shape))
     }
 
@@ -138,8 +137,27 @@ impl<'a> Accessors<'a> {
         inputs.into_iter().map(|i| self.read(i)).collect()
     }
 
+    /// How a buffer is called in this kernel's text, noting that it is read.
+    pub fn name(&mut self, buffer: BufferId, dtype: DType) -> String {
+        if !self.reads.iter().any(|(b, _)| *b == buffer) {
+            self.reads.push((buffer, dtype));
+        }
+        if self.is_output(buffer) { "out".into() } else { format!("b{}", buffer.0) }
+    }
+
     fn is_output(&self, buffer: BufferId) -> bool {
         self.kernel.outputs.first().is_some_and(|o| self.plan.storage[o.index()] == Some(buffer))
+    }
+
+    /// Drops the functions of a node that is read in fours, and of those inlined below it, which
+    /// nothing calls any more; single values stay.
+    pub fn forget(&mut self, id: NodeId) {
+        if !self.plan.stored(id) && self.plan.graph.ty(id).numel() > 1 {
+            self.functions.remove(&id);
+            for input in self.plan.graph.node(id).inputs.clone() {
+                self.forget(input);
+            }
+        }
     }
 
     /// The functions of inlined nodes.
@@ -189,7 +207,10 @@ pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Disp
         Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
         Lowering::Cells | Lowering::View | Lowering::Pool(_) => match long_reduce::dispatches(plan, kernel, class)? {
             Some(found) => Ok(found),
-            None => naive_once(plan, kernel, class),
+            None => match pointwise::dispatch(plan, kernel, class)? {
+                Some(found) => Ok(vec![found]),
+                None => naive_once(plan, kernel, class),
+            },
         },
     })
 }
@@ -224,7 +245,7 @@ fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch
         let head = format!("// {label}: one thread an element of {:?}, generated from its cell.\n\n", ty.shape);
         let main = wgsl::main_over("element", ty.dtype, &ty.shape);
         let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{}\n{main}", a.functions(), element.text));
-        let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
+        let words = if ty.dtype == DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
         let groups = wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP));
         if ty.numel() > 0 {
             out.push(Dispatch {
