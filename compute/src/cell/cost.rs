@@ -147,6 +147,36 @@ fn condition_is_elementwise(c: &Cond) -> bool {
     }
 }
 
+/// Whether the cell follows from the values at its own element and from single values, without the
+/// element's index: a function of numbers, which may be applied to four at a time.
+pub fn is_pointwise(cell: &Cell, inputs: &[&[usize]], output: &[usize]) -> bool {
+    let own = |ix: &[Idx]| ix.iter().enumerate().all(|(k, i)| *i == Idx::Axis(k));
+    let again = |c: &Cell| is_pointwise(c, inputs, output);
+    match cell {
+        Cell::Const(_) | Cell::Local(_) | Cell::Int(Idx::Const(_)) => true,
+        Cell::Int(_) | Cell::Reduce(..) => false,
+        Cell::Load(n, ix) => {
+            let Some(shape) = inputs.get(*n) else { return false };
+            let single = shape.iter().all(|d| *d == 1) && ix.iter().all(|i| *i == Idx::Const(0));
+            single || (own(ix) && *shape == output)
+        }
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => again(a) && again(b),
+        Cell::Un(_, x) => again(x),
+        Cell::If(c, a, b) => condition_is_pointwise(c, inputs, output) && again(a) && again(b),
+    }
+}
+
+fn condition_is_pointwise(c: &Cond, inputs: &[&[usize]], output: &[usize]) -> bool {
+    let again = |c: &Cond| condition_is_pointwise(c, inputs, output);
+    match c {
+        Cond::Num(_, a, b) => is_pointwise(a, inputs, output) && is_pointwise(b, inputs, output),
+        Cond::Idx(..) => false,
+        Cond::Finite(x) => is_pointwise(x, inputs, output),
+        Cond::And(a, b) | Cond::Or(a, b) => again(a) && again(b),
+        Cond::Not(a) => again(a),
+    }
+}
+
 /// Whether every read of `input` is at the element's own index: such an op may write its result
 /// over that input.
 pub fn reads_only_own_element(cell: &Cell, input: usize) -> bool {

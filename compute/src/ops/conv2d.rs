@@ -337,7 +337,7 @@ pub const PAGE: Page = Page { name: "conv2d", samples };
 fn samples() -> Vec<Sample> {
     let g = Geometry::default();
     // x, out channels, kernel, geometry
-    let cases: [([usize; 4], usize, [usize; 2], Geometry); 9] = [
+    let cases: [([usize; 4], usize, [usize; 2], Geometry); 12] = [
         ([1, 1, 1, 1], 1, [1, 1], g),
         ([2, 3, 7, 5], 4, [3, 3], Geometry { padding: [1, 1], ..g }),
         ([1, 3, 11, 13], 5, [5, 5], Geometry { padding: [2, 2], stride: [2, 2], ..g }),
@@ -347,6 +347,10 @@ fn samples() -> Vec<Sample> {
         ([3, 17, 6, 6], 33, [1, 1], g),
         ([2, 3, 37, 41], 32, [3, 3], Geometry { padding: [1, 1], ..g }),
         ([1, 5, 10, 10], 7, [4, 4], Geometry { stride: [3, 3], ..g }),
+        // Rows of whole fours.
+        ([2, 4, 6, 8], 36, [3, 3], Geometry { padding: [1, 1], ..g }),
+        ([2, 4, 5, 12], 6, [3, 5], Geometry { groups: 2, padding: [1, 6], ..g }),
+        ([1, 2, 12, 11], 3, [3, 2], Geometry { dilation: [2, 3], padding: [2, 2], stride: [2, 1], ..g }),
     ];
     let mut out = vec![];
     for ([b, c, h, w], o, kernel, geometry) in cases {

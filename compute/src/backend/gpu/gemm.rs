@@ -3,20 +3,24 @@
 //!
 //! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
 //! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
-//! and stored operands, `lanes` with tiles up to 64 x 64; on a GPU the workgroup-tiled `tiled`, or
-//! small register tiles when a side is narrow. Sums longer than [`SPAN`], and products with too few
-//! tiles to fill a device, are split along k.
+//! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
+//! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums longer than [`SPAN`],
+//! and products with too few tiles to fill a device, are split along k. Operands are read in whole
+//! vec4s where memory allows ([`blocks`], [`fours`]).
 
 mod blocks;
 pub(super) mod conv2d;
+mod fours;
 
-use blocks::{NO_STORE, computed_block, vector_block, vector_put, written_out};
+use blocks::{LANES_TURNED, NO_STORE, computed_block, lanes_written_out, vector_block, vector_put, written_out};
 
 use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
+use super::pointwise::fours;
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
-use crate::cell::wgsl::{Access, Read, fold_groups, function};
+use crate::cell::wgsl::{Read, fold_groups, function};
 use crate::cell::{Idx, at, ax, load};
+use crate::graph::NodeId;
 use crate::ops::elementwise::broadcast_index;
 use crate::ops::matmul::Matmul;
 use crate::plan::{BufferId, Kernel, Plan};
@@ -38,8 +42,6 @@ struct Product {
     computed: [bool; 2],
     /// Loop turns of one read of A or B.
     turns: u64,
-    /// Whether both are read in whole vec4s.
-    vectors: bool,
 }
 
 /// Which entry point runs.
@@ -54,10 +56,12 @@ enum Variant {
 #[derive(Debug, PartialEq)]
 struct Shape {
     variant: Variant,
-    /// Tile of an invocation in blocks of 4; of `lanes` in 4 rows and a column a lane.
+    /// Tile of an invocation in blocks of 4.
     blocks: [usize; 2],
     /// Tile of an invocation of `rows`, or of a workgroup of the others.
     tile: [usize; 2],
+    /// Whether `lanes` forms C transposed.
+    turned: bool,
     splits: usize,
     span: usize,
     /// Loop turns of an invocation.
@@ -67,7 +71,7 @@ struct Shape {
 impl Product {
     fn choose(&self, class: Class) -> Shape {
         let variant = match class.software {
-            true if class.lanes > 0 && !any_computed(self) && self.n >= class.lanes => Variant::Lanes,
+            true if self.fits_lanes(class) => Variant::Lanes,
             false if self.m > 16 && self.n > 16 => Variant::Tiled,
             _ => Variant::Rows,
         };
@@ -83,12 +87,13 @@ impl Product {
             };
             size.div_ceil(4).clamp(1, most)
         };
+        let (turned, lane_blocks) = self.lane_blocks(class.lanes);
         let blocks = match variant {
-            Variant::Lanes => self.lane_blocks(class.lanes),
+            Variant::Lanes => lane_blocks,
             _ => [side(self.m, self.computed[0], self.computed[1]), side(self.n, self.computed[1], self.computed[0])],
         };
         let tile = match variant {
-            Variant::Lanes => [4 * blocks[0], class.lanes * blocks[1]],
+            Variant::Lanes => lane_tile(turned, blocks, class.lanes),
             Variant::Tiled => [64, 64],
             Variant::Rows => blocks.map(|b| 4 * b),
         };
@@ -104,7 +109,8 @@ impl Product {
         let bytes = (self.batch * self.m * self.n * 4).max(1);
         let room = (class.max_buffer_bytes / bytes).max(1);
         // A block of a computed operand is a loop of 16 with the operand's own loops inside.
-        let each = 1 + self.computed.iter().filter(|c| **c).count() as u64 * 17 * (1 + self.turns);
+        let computed = self.computed.iter().filter(|c| **c).count() as u64;
+        let each = if variant == Variant::Lanes { 1 } else { 1 + computed * 17 * (1 + self.turns) };
         // How far k advances at a time.
         let grain = match variant {
             Variant::Lanes => class.lanes,
@@ -115,19 +121,43 @@ impl Product {
         let splits = wanted.max(self.k.div_ceil((most / grain * grain).max(grain))).min(room).max(1);
         let span = self.k.div_ceil(splits).next_multiple_of(grain);
         let turns = (span as u64 / 4).saturating_mul(each);
-        Shape { variant, blocks, tile, splits: self.k.div_ceil(span).max(1), span, turns }
+        Shape { variant, blocks, tile, turned, splits: self.k.div_ceil(span).max(1), span, turns }
     }
 
-    /// The tile of `lanes`. A larger one reads less and compiles longer (64 x 64: 2 s on llvmpipe,
-    /// 32 x 32: 0.4 s), so it is for products that take long.
-    fn lane_blocks(&self, lanes: usize) -> [usize; 2] {
+    /// Whether `lanes` can run it. Code of a computed operand is written out for each element of a
+    /// lane's blocks, so that with loops it would be too long.
+    fn fits_lanes(&self, class: Class) -> bool {
+        class.lanes >= 4
+            && class.lanes.is_multiple_of(4)
+            && self.m.max(self.n) >= class.lanes
+            && (!any_computed(self) || (self.turns == 0 && !class.flat))
+    }
+
+    /// Whether `lanes` forms C transposed, and a lane's blocks of 4 rows and of 4 columns. A larger
+    /// tile reads less and compiles longer (on llvmpipe 8, 16 and 32 rows take 0.1, 0.12 and 0.2 s),
+    /// so it is for products that take long.
+    fn lane_blocks(&self, lanes: usize) -> (bool, [usize; 2]) {
         let work = self.m as u64 * self.n as u64 * self.k as u64 * self.batch as u64;
         let most = match work {
-            0..0x0200_0000 => [4, 4],
-            0x0200_0000..0x0800_0000 => [8, 8],
-            _ => [16, 8],
+            0..0x0010_0000 => 2,
+            0x0010_0000..0x0100_0000 => 4,
+            _ => 8,
         };
-        [self.m.div_ceil(4).clamp(1, most[0]), self.n.div_ceil(lanes).clamp(1, most[1])]
+        let even = |rows: usize| {
+            let blocks = rows.div_ceil(4).max(1);
+            blocks.div_ceil(blocks.div_ceil(most))
+        };
+        let area = |rows: usize, columns: usize| {
+            let wide = 4 * lanes.max(1);
+            rows.next_multiple_of(4 * even(rows)) * columns.next_multiple_of(wide)
+        };
+        let turned = area(self.n, self.m) < area(self.m, self.n);
+        let (rows, columns) = if turned { (self.n, self.m) } else { (self.m, self.n) };
+        let m4 = even(rows);
+        // Wider rows of B come in longer runs: where a tile is low, or reads from far away.
+        let low = m4 <= 4 && work >= 0x0040_0000;
+        let wide = columns >= 32 * lanes && (low || work >= 0x4000_0000);
+        (turned, [m4, if wide { 2 } else { 1 }])
     }
 
     /// The dispatches, given a shader with its sizes and accessors set.
@@ -146,7 +176,7 @@ impl Product {
         }
         let mut shader = shader;
         for (name, computed) in [("block_a", self.computed[0]), ("block_b", self.computed[1])] {
-            if computed {
+            if computed && s.variant != Variant::Lanes {
                 shader = shader.replace(name, &computed_block(name))?;
             }
         }
@@ -156,11 +186,21 @@ impl Product {
                 shader.set("TM4", s.blocks[0])?.set("TN4", s.blocks[1])?.replace("rows_tile", &written_out(s.blocks))?
             }
             Variant::Tiled => shader,
-            Variant::Lanes => shader
-                .append(shaders::GEMM_LANES)
-                .set("LANES", class.lanes)?
-                .set("LANE_M4", s.blocks[0])?
-                .set("LANE_N", s.blocks[1])?,
+            Variant::Lanes => {
+                let mut shader = shader
+                    .append(shaders::GEMM_LANES)
+                    .set("LANES", class.lanes)?
+                    .set("LANE_M4", s.blocks[0])?
+                    .set("LANE_N4", s.blocks[1])?
+                    .replace("lanes_tile", &lanes_written_out(class.lanes, s.blocks))?;
+                if s.turned {
+                    shader = shader.set("LANE_ROWS", "N")?.set("LANE_COLUMNS", "M")?;
+                    for (name, text) in LANES_TURNED {
+                        shader = shader.replace(name, text)?;
+                    }
+                }
+                shader
+            }
         };
         let shader = shader.append(&a.functions());
         let tiles = self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]) * self.batch * s.splits;
@@ -246,7 +286,6 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         k: inner(&shapes[0], op.transpose_a),
         computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
         turns: 0,
-        vectors: false,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
@@ -277,36 +316,38 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         .replace("load_b", &text_b)?;
     let tiles = p.choose(class);
     let mut vectors = vec![];
-    let buffers: Vec<Option<BufferId>> = inputs.iter().map(|i| plan.storage[i.index()]).collect();
+    let made = [fours(&mut a, inputs[0], false, "")?, fours(&mut a, inputs[1], false, "")?];
+    let mut whole = 0;
     for (k, (name, across)) in [("block_a", op.transpose_a), ("block_b", op.transpose_b)].into_iter().enumerate() {
         let s = &shapes[k];
         let [rows, columns] = [s[s.len() - 2], s[s.len() - 1]];
         let own = numel(&s[..s.len() - 2]);
-        let whole = own == 1 || s[..s.len() - 2] == *lead;
-        let alone = kernel.reads.iter().filter(|r| plan.storage[r.index()] == buffers[k]).count() == 1
-            && buffers.iter().filter(|b| **b == buffers[k]).count() == 1;
-        let (Access::Buffer(buffer), Some(id)) = (&reads[k].access, buffers[k]) else { continue };
-        if columns.is_multiple_of(4)
-            && p.k.is_multiple_of(4)
+        let Some(matrix) = &made[k] else { continue };
+        // A buffer is bound as vec4 where all that read it do so.
+        let alone = matrix.buffers.iter().all(|b| !reads_below(plan, inputs[1 - k], *b));
+        let lanes = tiles.variant == Variant::Lanes;
+        if (lanes || columns.is_multiple_of(4))
             && p.k > 0
             && columns > 0
-            && whole
+            && (lanes || p.k.is_multiple_of(4))
+            && (own == 1 || s[..s.len() - 2] == *lead)
             && alone
-            && !any_computed(&p)
-            && tiles.variant != Variant::Lanes
+            && (lanes || !p.computed[k])
         {
-            // The blocks are read whole; the buffer is bound as vec4, so the scalar accessor, which
-            // nothing calls any more, must not mention it.
+            // The blocks are read whole, so the scalar accessor, which nothing calls any more, must
+            // not mention the buffer.
             let uncalled =
                 format!("fn load_{}(batch: i32, r: i32, c: i32) -> f32 {{\n    return 0.0;\n}}\n", &name[6..]);
             shader = shader
-                .replace(name, &vector_block(name, buffer, [rows, columns], own > 1, across, p.k))?
-                .replace(&format!("load_{}", &name[6..]), &uncalled)?;
-            vectors.push(id);
+                .replace(name, &vector_block(name, matrix, [rows, columns], (own > 1).then_some(own), across, p.k))?
+                .replace(&format!("load_{}", &name[6..]), &uncalled)?
+                .append(&matrix.text);
+            a.forget(inputs[k]);
+            vectors.extend(&matrix.buffers);
+            whole += 1;
         }
     }
-    p.vectors = vectors.len() == 2;
-    if p.vectors && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
+    if (whole == 2 || tiles.variant == Variant::Lanes) && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
         shader = shader.replace("put_block", &vector_put(exact))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
@@ -315,9 +356,23 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
         shader = shader.edit("= value;", "= bias(n) + value;")?.append(&text);
-        bias = buffers[2];
+        bias = plan.storage[inputs[2].index()];
     }
     p.finish(&a, shader, &vectors, bias, class)
+}
+
+/// The tile of `lanes` in rows and columns of C.
+fn lane_tile(turned: bool, [m4, n4]: [usize; 2], lanes: usize) -> [usize; 2] {
+    let (rows, columns) = (4 * m4, 4 * lanes * n4);
+    if turned { [columns, rows] } else { [rows, columns] }
+}
+
+/// Whether computing a node reads this buffer.
+fn reads_below(plan: &Plan, id: NodeId, buffer: BufferId) -> bool {
+    if plan.stored(id) {
+        return plan.storage[id.index()] == Some(buffer);
+    }
+    plan.graph.node(id).inputs.iter().any(|i| reads_below(plan, *i, buffer))
 }
 
 /// Whether an operand is computed in the kernel (it may then read any of the buffers).

@@ -4,18 +4,20 @@
 //! that is computed inside the kernel it is printed from the producer's cell, which calls the
 //! accessors of its own operands. Products and convolutions put these in place of the plain
 //! accessors of their hand-written shader; everything else is a naive kernel printed from its
-//! cell, except long reductions to few results, which use `reduce.wgsl`.
+//! cell, except long reductions to few results, which use `reduce.wgsl`, and what is computed
+//! element by element, four at a time (`pointwise`).
 //!
 //! This file knows no device: it is text in, text out.
 
 use std::collections::BTreeMap;
 
-use super::{gemm, long_reduce};
+use super::{gemm, long_reduce, pointwise};
 use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::plan::{BufferId, Kernel, Plan};
+use crate::tensor::DType;
 
 /// What the choice of variants depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,7 @@ pub(super) struct Accessors<'a> {
     pub kernel: &'a Kernel,
     flat: bool,
     /// Buffers read, in order of first use; the output's own for an in-place update.
-    reads: Vec<(BufferId, crate::tensor::DType)>,
+    reads: Vec<(BufferId, DType)>,
     /// Functions of inlined nodes, by node.
     functions: BTreeMap<NodeId, Function>,
 }
@@ -125,10 +127,7 @@ impl<'a> Accessors<'a> {
         }
         wgsl::check_size(&self.plan.graph.node(id).name, &ty.shape)?;
         let buffer = self.buffer(id)?;
-        if !self.reads.iter().any(|(b, _)| *b == buffer) {
-            self.reads.push((buffer, ty.dtype));
-        }
-        let name = self.output(buffer).map_or_else(|| format!("b{}", buffer.0), output_name);
+        let name = self.name(buffer, ty.dtype);
         Ok(Read::buffer(name, ty.dtype, &ty.shape))
     }
 
@@ -138,9 +137,28 @@ impl<'a> Accessors<'a> {
         inputs.into_iter().map(|i| self.read(i)).collect()
     }
 
+    /// How a buffer is called in this kernel's text, noting that it is read.
+    pub fn name(&mut self, buffer: BufferId, dtype: DType) -> String {
+        if !self.reads.iter().any(|(b, _)| *b == buffer) {
+            self.reads.push((buffer, dtype));
+        }
+        self.output(buffer).map_or_else(|| format!("b{}", buffer.0), output_name)
+    }
+
     /// Which output is stored in a buffer.
     fn output(&self, buffer: BufferId) -> Option<usize> {
         self.kernel.outputs.iter().position(|o| self.plan.storage[o.index()] == Some(buffer))
+    }
+
+    /// Drops the functions of a node that is read in fours, and of those inlined below it, which
+    /// nothing calls any more; single values stay.
+    pub fn forget(&mut self, id: NodeId) {
+        if !self.plan.stored(id) && self.plan.graph.ty(id).numel() > 1 {
+            self.functions.remove(&id);
+            for input in self.plan.graph.node(id).inputs.clone() {
+                self.forget(input);
+            }
+        }
     }
 
     /// The functions of inlined nodes.
@@ -177,7 +195,7 @@ impl<'a> Accessors<'a> {
 }
 
 /// What the k-th output of a kernel is bound as.
-fn output_name(k: usize) -> String {
+pub(super) fn output_name(k: usize) -> String {
     if k == 0 { "out".into() } else { format!("out{}", k + 1) }
 }
 
@@ -195,7 +213,10 @@ pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Disp
         Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
         Lowering::Cells | Lowering::View | Lowering::Pool(_) => match long_reduce::dispatches(plan, kernel, class)? {
             Some(found) => Ok(found),
-            None => naive_once(plan, kernel, class),
+            None => match pointwise::dispatch(plan, kernel, class)? {
+                Some(found) => Ok(vec![found]),
+                None => naive_once(plan, kernel, class),
+            },
         },
     })
 }
@@ -248,7 +269,7 @@ fn printed(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Dispatch
     let main = wgsl::main_over(&pairs, ty.dtype, &ty.shape);
     let elements = elements.join("\n");
     let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{elements}\n{main}", a.functions()));
-    let words = if ty.dtype == crate::tensor::DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
+    let words = if ty.dtype == DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
     Ok(Some(Dispatch {
         label: label(plan, kernel),
         code,

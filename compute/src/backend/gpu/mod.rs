@@ -12,6 +12,7 @@ mod device;
 mod gemm;
 pub mod kernel;
 mod long_reduce;
+mod pointwise;
 mod program;
 pub mod shaders;
 mod staging;

@@ -209,6 +209,7 @@ impl Emitter<'_> {
         }
         let (access, dtype, turns) = (read.access.clone(), read.dtype, read.turns);
         let text = match access {
+            Access::Given(text) => text,
             Access::Call(name) => {
                 let mut arguments = vec![];
                 for i in ix {

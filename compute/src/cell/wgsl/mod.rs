@@ -45,6 +45,8 @@ pub enum Access {
     Buffer(String),
     /// A call of this accessor function with one argument an axis; it returns f32.
     Call(String),
+    /// This text, an f32, whatever the index: the element's own value under another name.
+    Given(String),
 }
 
 /// One input of a cell.
@@ -69,6 +71,11 @@ impl Read {
     /// Reads of a storage buffer.
     pub fn buffer(name: impl Into<String>, dtype: DType, shape: &[usize]) -> Read {
         Read { access: Access::Buffer(name.into()), dtype, shape: shape.to_vec(), turns: 0 }
+    }
+
+    /// The element's own value, as this text.
+    pub fn given(text: impl Into<String>, shape: &[usize]) -> Read {
+        Read { access: Access::Given(text.into()), dtype: DType::F32, shape: shape.to_vec(), turns: 0 }
     }
 
     /// Calls of an accessor function of an f32 tensor.

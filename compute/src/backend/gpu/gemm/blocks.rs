@@ -1,12 +1,15 @@
 //! WGSL for the 4x4 blocks of shared/gemm.wgsl where the general accessors are not the best way.
 
-/// `block_a` or `block_b` of a stored matrix [rows, columns] whose rows are whole vec4s: four
-/// loads a block instead of sixteen. `across`: the block lies transposed in memory.
+use crate::backend::gpu::pointwise::Fours;
+
+/// `block_a` or `block_b` of a matrix [rows, columns] read in whole vec4s: four loads a block
+/// instead of sixteen, or eight where rows are no whole vec4s. `across`: the block lies transposed
+/// in memory.
 pub(super) fn vector_block(
     name: &str,
-    buffer: &str,
+    matrix: &Fours,
     [rows, columns]: [usize; 2],
-    batched: bool,
+    batch: Option<usize>,
     across: bool,
     k: usize,
 ) -> String {
@@ -17,23 +20,57 @@ pub(super) fn vector_block(
         _ => ("n", "k"),
     };
     let arguments = if name == "block_a" { "m: i32, k: i32" } else { "k: i32, n: i32" };
-    let base = if batched { format!("batch * {} + ", rows * columns / 4) } else { String::new() };
+    let aligned = columns.is_multiple_of(4);
+    let per = if aligned { 4 } else { 1 };
+    let base = if batch.is_some() { format!("batch * {} + ", rows * columns / per) } else { String::new() };
+    let helper = format!("four_{}", &name[6..]);
     let row = |r: usize| {
-        let at = format!("min({p} + {r}, {})", rows - 1);
-        format!("{buffer}[{base}{at} * {} + column]", columns / 4)
+        let at = format!("{base}min({p} + {r}, {}) * {} + column", rows - 1, columns / per);
+        let four = if aligned { matrix.at(&at) } else { format!("{helper}({at})") };
+        // A block may end inside k.
+        match p {
+            _ if k.is_multiple_of(4) => four,
+            "k" => format!("select(vec4<f32>(), {four}, vec4<bool>(k + {r} < K))"),
+            _ => format!("select(vec4<f32>(), {four}, vec4<i32>(k) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(K))"),
+        }
     };
     let block = format!("mat4x4<f32>({}, {}, {}, {})", row(0), row(1), row(2), row(3));
     let value = if across { format!("transpose({block})") } else { block };
-    // `tiled` walks k in steps of 32.
-    let past = if k.is_multiple_of(32) {
-        String::new()
+    let past = if k.is_multiple_of(4) { past_end(k) } else { "" };
+    let (head, column) = if aligned {
+        (String::new(), format!("min({q} >> 2u, {})", columns / 4 - 1))
     } else {
-        "    if (k >= K) {\n        return mat4x4<f32>();\n    }\n".into()
+        (unaligned(&helper, matrix, batch.unwrap_or(1) * rows * columns), q.to_string())
     };
     format!(
-        "fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{\n{past}    let column = min({q} >> 2u, {});\n    return {value};\n}}\n",
-        columns / 4 - 1
+        "{head}fn {name}(batch: i32, {arguments}) -> mat4x4<f32> {{\n{past}    let column = {column};\n    return {value};\n}}\n"
     )
+}
+
+/// Four elements from any place, of a tensor of `numel` elements that is read in whole vec4s: two
+/// reads, shifted. What lies outside comes out as something.
+pub(super) fn unaligned(name: &str, of: &Fours, numel: usize) -> String {
+    let last = numel / 4 - 1;
+    let read = |index: &str| of.at(&format!("clamp({index}, 0, {last})"));
+    format!(
+        "fn {name}(at: i32) -> vec4<f32> {{
+    let first = at >> 2u;
+    let a = {};
+    let b = {};
+    let by = vec4<i32>(at & 3);
+    let low = select(a, vec4<f32>(a.y, a.z, a.w, b.x), by == vec4<i32>(1));
+    let high = select(vec4<f32>(a.z, a.w, b.x, b.y), vec4<f32>(a.w, b.x, b.y, b.z), by == vec4<i32>(3));
+    return select(low, high, by >= vec4<i32>(2));
+}}
+",
+        read("first"),
+        read("first + 1")
+    )
+}
+
+/// What a block past the end of k is; `tiled` walks k in steps of 32.
+pub(super) fn past_end(k: usize) -> &'static str {
+    if k.is_multiple_of(32) { "" } else { "    if (k >= K) {\n        return mat4x4<f32>();\n    }\n" }
 }
 
 /// `block_a` or `block_b` of a computed operand: a loop that holds the element's code once, where
@@ -103,6 +140,71 @@ pub(super) fn written_out([tm, tn]: [usize; 2]) -> String {
         "fn rows_tile(part: i32, batch: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {{
 {sums}    for (var k = k_begin; k < k_end; k += 4) {{
 {rows}{columns}    }}
+{puts}}}
+"
+    )
+}
+
+/// The functions of `shared/gemm_lanes.wgsl` that read and write blocks, for C transposed.
+pub(super) const LANES_TURNED: [(&str, &str); 3] = [
+    (
+        "lane_rows",
+        "fn lane_rows(batch: i32, m: i32, k: i32) -> mat4x4<f32> {
+    return transpose(block_b(batch, k, m));
+}
+",
+    ),
+    (
+        "lane_columns",
+        "fn lane_columns(batch: i32, k: i32, n: i32) -> mat4x4<f32> {
+    return transpose(block_a(batch, n, k));
+}
+",
+    ),
+    (
+        "lane_put",
+        "fn lane_put(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>) {
+    put_block(part, batch, n, m, transpose(block));
+}
+",
+    ),
+];
+
+/// `lanes_tile` written out for `m4` blocks of 4 rows and `n4` of 4 columns a lane.
+pub(super) fn lanes_written_out(lanes: usize, [m4, n4]: [usize; 2]) -> String {
+    let across = lanes / 4;
+    let each = |f: &dyn Fn(usize) -> String| -> String { (0..n4).map(f).collect() };
+    let sums: String = (0..4 * m4).map(|r| each(&|j| format!("    var c{r}_{j} = vec4<f32>();\n"))).collect();
+    let column = |j: usize| format!("n + {}", 4 * lanes * j);
+    let columns: String = (0..across)
+        .map(|h| each(&|j| format!("        let b{h}_{j} = lane_columns(batch, k + {}, {});\n", 4 * h, column(j))))
+        .collect();
+    let mut rows = String::new();
+    for r in 0..4 * m4 {
+        let (group, block) = (r / 16, r / 4 % 4);
+        if r % 16 == 0 {
+            rows += &format!("        let a{group} = lane_rows(batch, own_m + {r}, k + own_k);\n");
+        }
+        for q in 0..lanes {
+            let from = block * across + q / 4;
+            rows += &format!("        let x{r}_{q} = subgroupShuffle(a{group}[{}][{}], {from}u);\n", r % 4, q % 4);
+            let (new, sign) = if q == 0 { ("var ", "=") } else { ("", "+=") };
+            rows += &each(&|j| format!("        {new}s{r}_{j} {sign} x{r}_{q} * b{}_{j}[{}];\n", q / 4, q % 4));
+        }
+        rows += &each(&|j| format!("        c{r}_{j} += s{r}_{j};\n"));
+    }
+    let put = |i: usize, j: usize| {
+        let block: Vec<String> = (0..4).map(|r| format!("c{}_{j}", 4 * i + r)).collect();
+        let at = format!("m0 + {}, {}", 4 * i, column(j));
+        format!("    lane_put(part, batch, {at}, mat4x4<f32>({}));\n", block.join(", "))
+    };
+    let puts: String = (0..m4).map(|i| each(&|j| put(i, j))).collect();
+    format!(
+        "fn lanes_tile(part: i32, batch: i32, lane: i32, m0: i32, n: i32, k_begin: i32, k_end: i32) {{
+    let own_m = m0 + lane / {across} * 4;
+    let own_k = lane % {across} * 4;
+{sums}    for (var k = k_begin; k < k_end; k += {lanes}) {{
+{columns}{rows}    }}
 {puts}}}
 "
     )

@@ -1,14 +1,17 @@
 //! The three convolutions as products: sizes, accessors, bias.
 
 use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
+use super::super::pointwise::{self, Fours};
 use super::super::shaders;
-use super::{Product, accessor};
+use super::blocks::NO_STORE;
+use super::{Product, Variant, accessor, fours, reads_below};
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read};
 use crate::cell::{Idx, ax};
 use crate::graph::NodeId;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
-use crate::plan::{Kernel, Plan};
+use crate::plan::{BufferId, Kernel, Plan};
+use crate::tensor::numel;
 
 /// The sizes of a convolution in the shaders' names.
 fn sizes(shader: Shader, g: Geometry, x: &[usize], w: &[usize], y: &[usize]) -> Result<Shader, LowerError> {
@@ -56,6 +59,33 @@ fn flat_weights(shader: Shader, w: &Read) -> Result<Shader, LowerError> {
     Ok(shader.replace("load_a", &flat)?)
 }
 
+/// What is left of an accessor of weights by rows that nothing calls any more.
+const NO_READ_A: &str = "fn load_a(group: i32, m: i32, k: i32) -> f32 {
+    return 0.0;
+}
+";
+
+/// An operand in fours, if no other one reads its buffers.
+fn alone(a: &mut Accessors, inputs: &[NodeId], [which, other]: [usize; 2]) -> Result<Option<Fours>, LowerError> {
+    let made = pointwise::fours(a, inputs[which], false, "")?;
+    Ok(made.filter(|m| m.buffers.iter().all(|b| !reads_below(a.plan, inputs[other], *b))))
+}
+
+/// Puts an operand in fours into a shader whose accessor `name` nothing calls any more.
+fn read_in_fours(
+    a: &mut Accessors,
+    shader: Shader,
+    name: &str,
+    id: NodeId,
+    made: Fours,
+    vectors: &mut Vec<BufferId>,
+) -> Result<Shader, LowerError> {
+    a.forget(id);
+    vectors.extend(made.buffers);
+    let uncalled = format!("fn {name}(i0: i32, i1: i32, i2: i32, i3: i32) -> f32 {{\n    return 0.0;\n}}\n");
+    Ok(shader.replace(name, &uncalled)?.append(&made.text))
+}
+
 fn computed(plan: &Plan, inputs: &[NodeId], [a, b]: [usize; 2]) -> [bool; 2] {
     [!plan.stored(inputs[a]), !plan.stored(inputs[b])]
 }
@@ -78,20 +108,36 @@ pub(in super::super) fn forward(
         k: w[1] * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
-        vectors: false,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
     shader = flat_weights(shader.replace("block_b", PATCH_B)?, &reads[1])?;
+    let tiles = p.choose(class);
+    let lanes = tiles.variant == Variant::Lanes;
+    let mut vectors = vec![];
+    let rows = y[3].is_multiple_of(4) && op.geometry.stride[1] == 1;
+    if let (Some(made), true) = (alone(&mut a, &inputs, [0, 1])?, lanes && rows) {
+        shader = shader.replace("block_b", &fours::taps_by_positions(&made, numel(&x), true))?;
+        shader = read_in_fours(&mut a, shader, "load_x", inputs[0], made, &mut vectors)?;
+    }
+    if let (Some(made), true) = (alone(&mut a, &inputs, [1, 0])?, lanes) {
+        shader = shader.replace("block_a", &fours::weights(&made, p.k, numel(&w)))?.replace("load_a", NO_READ_A)?;
+        shader = read_in_fours(&mut a, shader, "load_w", inputs[1], made, &mut vectors)?;
+    }
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
         shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
         bias = plan.storage[inputs[2].index()];
     }
-    p.finish(&a, shader, &[], bias, class)
+    if lanes && tiles.splits == 1 && (y[2] * y[3]).is_multiple_of(4) {
+        let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
+        shader = shader.replace("put_block", &fours::planes(exact, op.bias, true))?.replace("store_c", NO_STORE)?;
+        vectors.extend(plan.storage[out.index()]);
+    }
+    p.finish(&a, shader, &vectors, bias, class)
 }
 
 pub(in super::super) fn backward_x(
@@ -112,13 +158,25 @@ pub(in super::super) fn backward_x(
         k: w[0] / op.geometry.groups * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
-        vectors: false,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
-    let shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
-    p.finish(&a, shader, &[], None, class)
+    let mut shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
+    let tiles = p.choose(class);
+    let lanes = tiles.variant == Variant::Lanes;
+    let mut vectors = vec![];
+    let rows = dx[3].is_multiple_of(4) && op.geometry.stride == [1, 1];
+    if let (Some(made), true) = (alone(&mut a, &inputs, [0, 1])?, lanes && rows) {
+        shader = shader.replace("block_b", &fours::taps_by_positions(&made, numel(&dy), false))?;
+        shader = read_in_fours(&mut a, shader, "load_dy", inputs[0], made, &mut vectors)?;
+    }
+    if lanes && tiles.splits == 1 && (dx[2] * dx[3]).is_multiple_of(4) {
+        let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
+        shader = shader.replace("put_block", &fours::planes(exact, false, false))?.replace("store_c", NO_STORE)?;
+        vectors.extend(plan.storage[out.index()]);
+    }
+    p.finish(&a, shader, &vectors, None, class)
 }
 
 pub(in super::super) fn backward_w(
@@ -140,7 +198,6 @@ pub(in super::super) fn backward_w(
         k: dy[0] * dy[2] * dy[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
-        vectors: false,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
@@ -153,5 +210,17 @@ pub(in super::super) fn backward_w(
             "TAPS + n] = value;\n    } else {\n        out2[group * CO + m] = value;\n    }",
         )?;
     }
-    p.finish(&a, shader, &[], None, class)
+    let lanes = p.choose(class).variant == Variant::Lanes;
+    let mut vectors = vec![];
+    if let (Some(made), true) =
+        (alone(&mut a, &inputs, [0, 1])?, lanes && dy[3].is_multiple_of(4) && op.geometry.stride[1] == 1)
+    {
+        shader = shader.replace("block_b", &fours::positions_by_taps(&made, numel(&x)))?;
+        shader = read_in_fours(&mut a, shader, "load_x", inputs[0], made, &mut vectors)?;
+    }
+    if let (Some(made), true) = (alone(&mut a, &inputs, [1, 0])?, lanes && (dy[2] * dy[3]).is_multiple_of(4)) {
+        shader = shader.replace("block_a", &fours::gradients(&made, p.k))?;
+        shader = read_in_fours(&mut a, shader, "load_dy", inputs[1], made, &mut vectors)?;
+    }
+    p.finish(&a, shader, &vectors, None, class)
 }
