@@ -117,6 +117,12 @@ fn bench_writes_what_it_compares_with() {
     let table = ok(&["bench", "mlp-30", "--backend", "cpu", "--repeats", "2", "--compare", &file.to_string_lossy()]);
     let last = table.lines().last().expect("lines");
     assert!(last.starts_with("mlp-30") && last.split_whitespace().count() == 4, "{table}");
+    // A whole job tells how many images pass in a second, and what their way to the device costs.
+    let job = ok(&["bench", "mlp-30", "--job", "--backend", "cpu", "--repeats", "2", "--json"]);
+    let row: Value = serde_json::from_str(job.lines().last().expect("lines")).expect("JSON");
+    assert_eq!(row["case"], "job: mlp-30");
+    let number = |k: &str| row[k].as_f64().expect("a number");
+    assert!(number("images_per_sec") > 0.0 && (0.0..1.0).contains(&number("input_share")), "{row}");
     let bad = dir.path().join("bad.json");
     std::fs::write(&bad, "{}\n").expect("written");
     let (code, said) = fails(&["bench", "mlp-30", "--compare", &bad.to_string_lossy()]);
@@ -139,6 +145,7 @@ fn profile_tells_the_time_of_each_kernel_and_writes_a_trace() {
     for name in ["conv1", "fc1.weight.next", "d conv1.weight"] {
         assert!(plan.contains(name) && table.contains(name) && names.contains(&name), "{name}: {table}");
     }
+    assert!(table.lines().last().is_some_and(|l| l.starts_with("input: ") && l.contains("images/s")), "{table}");
     // Kernels lie in their step, one after the other.
     let number = |e: &Value, k: &str| e[k].as_f64().expect("a number");
     let (mut at, end) = (0.0, number(steps[2], "ts") + number(steps[2], "dur"));

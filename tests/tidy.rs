@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "network",
             "nn",
             "optim",
+            "ops",
             "recipe",
             "session",
             "tensor",

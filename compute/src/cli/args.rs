@@ -224,6 +224,10 @@ pub struct ProfileArgs {
     pub steps: usize,
     #[command(flatten)]
     pub device: DeviceArgs,
+    /// Time training steps as whole jobs: batches from a shuffled data set of the recipe's size, losses
+    /// read as in training
+    #[arg(long)]
+    pub job: bool,
     /// Write a trace for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

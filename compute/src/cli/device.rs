@@ -9,8 +9,11 @@ use crate::backend::cpu::Cpu;
 use crate::backend::gpu::{AdapterChoice, Gpu};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, BackendError};
+use crate::data::Dataset;
+use crate::recipe::Recipe;
 use crate::rewrite::Fusion;
 use crate::session::Session;
+use crate::train::{TrainError, Trainer};
 
 /// Waits for a future. Only the binary may.
 pub fn block_on<F: Future>(future: F) -> F::Output {
@@ -44,4 +47,12 @@ pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
 pub fn session(args: &DeviceArgs) -> Result<Session, CliError> {
     let fusion = if args.no_fusion { Fusion::off() } else { Fusion::default() };
     Ok(Session::new(backend(args)?, fusion))
+}
+
+/// A trainer whose images lie where they are used: on a GPU's memory if they fit, else in main memory.
+pub fn trainer(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+    match session.info().backend {
+        "gpu" => Trainer::with_images_on_device(session, recipe, data),
+        _ => Trainer::new(session, recipe, data),
+    }
 }
