@@ -250,6 +250,11 @@ fn doctor_checks_every_backend() {
     let out: Value = serde_json::from_str(&ok(&["doctor", "--json"])).expect("JSON");
     let checks = out["checks"].as_array().expect("checks");
     assert!(checks.len() >= 2 && checks.iter().all(|c| c["ok"] == true), "{out}");
+    let listed: Value = serde_json::from_str(&ok(&["doctor", "--list", "--json"])).expect("JSON");
+    assert!(
+        listed["adapters"] == out["adapters"] && listed["checks"].as_array().is_some_and(Vec::is_empty),
+        "{listed}"
+    );
     // Where there is only a software Vulkan, `auto` takes the CPU.
     let software = out["adapters"]
         .as_array()
@@ -257,4 +262,21 @@ fn doctor_checks_every_backend() {
         .iter()
         .all(|a| a["summary"].as_str().is_some_and(|s| s.contains("software")));
     assert!(!software || out["auto"]["backend"] == "cpu", "{out}");
+}
+
+#[test]
+fn verify_holds_every_op_of_a_family_to_its_definition() {
+    for backend in ["cpu", "gpu"] {
+        let lines = ok(&["verify", "softmax", "gather", "--backend", backend, "--json"]);
+        let rows: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        let ops: Vec<&str> = rows.iter().filter_map(|r| r["op"].as_str()).collect();
+        assert!(ops.contains(&"gather") && ops.contains(&"softmax"), "{ops:?}");
+        for r in &rows {
+            assert!(r["ok"] == true && r["backend"] == backend && r["samples"].as_u64() > Some(0), "{r}");
+            assert!(r["worst"].as_f64().is_some_and(|w| (0.0..=1.0).contains(&w)), "{r}");
+        }
+    }
+    assert!(ok(&["verify", "gather", "--backend", "gpu", "--all-variants"]).contains("kernels of real GPUs"));
+    let (code, said) = fails(&["verify", "sofmax"]);
+    assert!(code == 2 && said.contains("softmax"), "{code}: {said}");
 }

@@ -6,7 +6,7 @@ use std::future::Future;
 use super::CliError;
 use super::args::{BackendChoice, DeviceArgs};
 use crate::backend::cpu::Cpu;
-use crate::backend::gpu::{AdapterChoice, Gpu};
+use crate::backend::gpu::{AdapterChoice, Gpu, Variants};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, BackendError};
 use crate::data::Dataset;
@@ -22,6 +22,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Opens the backend that was asked for.
 pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
+    backend_with(args, Variants::Device)
+}
+
+/// The same, with another choice of kernels on a GPU.
+pub fn backend_with(args: &DeviceArgs, variants: Variants) -> Result<Box<dyn Backend>, CliError> {
     let choice = match (args.backend, &args.device) {
         (BackendChoice::Cpu | BackendChoice::Reference, Some(d)) => {
             return Err(CliError::Usage(format!("--device {d} names a GPU; leave out --backend {:?}", args.backend)));
@@ -37,7 +42,10 @@ pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
     };
     let automatic = choice == AdapterChoice::RealGpu;
     match block_on(Gpu::open(&choice)) {
-        Ok(gpu) => Ok(Box::new(gpu)),
+        Ok(mut gpu) => {
+            gpu.set_variants(variants);
+            Ok(Box::new(gpu))
+        }
         Err(BackendError::NoDevice(_)) if automatic => Ok(Box::new(Cpu::new())),
         Err(e) => Err(e.into()),
     }
