@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One case of `chainrule bench` in PyTorch, timed: the peer that it is put beside.
 
-    pytorch_step.py CASE [REPEATS] [DEVICE]
+    pytorch_step.py CASE [REPEATS] [DEVICE: cpu, cuda, or auto for CUDA where it is]
 
 CASE: seed-cnn-32, seed-cnn-224, cnn-32, mlp-fashion, mlp-30 (a training step: forward, loss, backward, optimiser; one
 fixed batch already in memory, normalised, and the loss read after every step), or matmul-N (a product of
@@ -81,10 +81,21 @@ def product(n, device):
     return lambda: torch.mm(a, b)[0, 0].item(), None
 
 
+def described(device):
+    """What ran it; of CUDA also what stands for f32 there."""
+    if device == "cpu":
+        return f"torch {torch.__version__} cpu"
+    tf32 = {"products": torch.backends.cuda.matmul.allow_tf32, "convolutions": torch.backends.cudnn.allow_tf32}
+    short = " and ".join(name for name, on in tf32.items() if on) or "nothing"
+    return f"torch {torch.__version__} {torch.cuda.get_device_name()}, tf32 in {short}"
+
+
 def main():
     case = sys.argv[1]
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 5
     device = sys.argv[3] if len(sys.argv) > 3 else "cpu"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     if case.startswith("matmul-"):
         step, parameters = product(int(case.removeprefix("matmul-")), device)
@@ -94,16 +105,17 @@ def main():
         sys.exit(f"no case {case}; there are {', '.join(CASES)} and matmul-N")
     for _ in range(WARM_UP):
         step()
-    ms = []
+    ms = []  # reading the loss, or one element, waits for the device
     for _ in range(repeats):
         start = time.perf_counter()
         step()
         ms.append((time.perf_counter() - start) * 1e3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({
-        "case": case, "backend": "pytorch", "adapter": f"torch {torch.__version__} {device}",
+        "case": case, "backend": "pytorch", "adapter": described(device),
         "threads": torch.get_num_threads(), "min_ms": min(ms), "median_ms": statistics.median(ms), "max_ms": max(ms),
         "repeats": repeats, "peak_resident_bytes": peak, "parameters": parameters,
+        "peak_device_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
     }))
 
 

@@ -117,6 +117,12 @@ fn bench_writes_what_it_compares_with() {
     let table = ok(&["bench", "mlp-30", "--backend", "cpu", "--repeats", "2", "--compare", &file.to_string_lossy()]);
     let last = table.lines().last().expect("lines");
     assert!(last.starts_with("mlp-30") && last.split_whitespace().count() == 4, "{table}");
+    // A whole job tells how many images pass in a second, and what their way to the device costs.
+    let job = ok(&["bench", "mlp-30", "--job", "--backend", "cpu", "--repeats", "2", "--json"]);
+    let row: Value = serde_json::from_str(job.lines().last().expect("lines")).expect("JSON");
+    assert_eq!(row["case"], "job: mlp-30");
+    let number = |k: &str| row[k].as_f64().expect("a number");
+    assert!(number("images_per_sec") > 0.0 && (0.0..1.0).contains(&number("input_share")), "{row}");
     let bad = dir.path().join("bad.json");
     std::fs::write(&bad, "{}\n").expect("written");
     let (code, said) = fails(&["bench", "mlp-30", "--compare", &bad.to_string_lossy()]);
@@ -139,6 +145,7 @@ fn profile_tells_the_time_of_each_kernel_and_writes_a_trace() {
     for name in ["conv1", "fc1.weight.next", "d conv1.weight"] {
         assert!(plan.contains(name) && table.contains(name) && names.contains(&name), "{name}: {table}");
     }
+    assert!(table.lines().last().is_some_and(|l| l.starts_with("input: ") && l.contains("images/s")), "{table}");
     // Kernels lie in their step, one after the other.
     let number = |e: &Value, k: &str| e[k].as_f64().expect("a number");
     let (mut at, end) = (0.0, number(steps[2], "ts") + number(steps[2], "dur"));
@@ -243,6 +250,11 @@ fn doctor_checks_every_backend() {
     let out: Value = serde_json::from_str(&ok(&["doctor", "--json"])).expect("JSON");
     let checks = out["checks"].as_array().expect("checks");
     assert!(checks.len() >= 2 && checks.iter().all(|c| c["ok"] == true), "{out}");
+    let listed: Value = serde_json::from_str(&ok(&["doctor", "--list", "--json"])).expect("JSON");
+    assert!(
+        listed["adapters"] == out["adapters"] && listed["checks"].as_array().is_some_and(Vec::is_empty),
+        "{listed}"
+    );
     // Where there is only a software Vulkan, `auto` takes the CPU.
     let software = out["adapters"]
         .as_array()
@@ -250,4 +262,21 @@ fn doctor_checks_every_backend() {
         .iter()
         .all(|a| a["summary"].as_str().is_some_and(|s| s.contains("software")));
     assert!(!software || out["auto"]["backend"] == "cpu", "{out}");
+}
+
+#[test]
+fn verify_holds_every_op_of_a_family_to_its_definition() {
+    for backend in ["cpu", "gpu"] {
+        let lines = ok(&["verify", "softmax", "gather", "--backend", backend, "--json"]);
+        let rows: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        let ops: Vec<&str> = rows.iter().filter_map(|r| r["op"].as_str()).collect();
+        assert!(ops.contains(&"gather") && ops.contains(&"softmax"), "{ops:?}");
+        for r in &rows {
+            assert!(r["ok"] == true && r["backend"] == backend && r["samples"].as_u64() > Some(0), "{r}");
+            assert!(r["worst"].as_f64().is_some_and(|w| (0.0..=1.0).contains(&w)), "{r}");
+        }
+    }
+    assert!(ok(&["verify", "gather", "--backend", "gpu", "--all-variants"]).contains("kernels of real GPUs"));
+    let (code, said) = fails(&["verify", "sofmax"]);
+    assert!(code == 2 && said.contains("softmax"), "{code}: {said}");
 }

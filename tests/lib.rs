@@ -3,8 +3,8 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub mod backends;
 pub mod networks;
-pub mod samples;
 pub mod steps;
 pub mod suite;
-pub mod tolerance;
 pub mod walk;
+
+pub use compute::verify::{samples, tolerance};

@@ -1,22 +1,23 @@
 //! The kernels under test, on whatever backend and in whatever place: natively (`kernels.rs`) and
 //! in a browser (`browser.rs`) the same bodies run. Every sample of every op page is compared with
-//! its definition in f64; buffers start as NaN.
+//! its definition in f64 ([`compute::verify`]).
 
 use std::sync::Arc;
 
 use compute::backend::cpu::Cpu;
 use compute::backend::gpu::{AdapterChoice, Gpu, Limits, Variants};
-use compute::backend::{Backend, Memory, ProgramId};
+use compute::backend::{Backend, Memory};
 use compute::graph::{Graph, TensorType};
 use compute::ops::conv2d::{Conv2d, Geometry};
 use compute::ops::elementwise::{Binary, Unary};
-use compute::ops::matmul::Matmul;
-use compute::ops::{Fill, PAGES, Sample, Tolerance};
+use compute::ops::{Fill, PAGES, Sample};
 use compute::plan::Plan;
 use compute::rewrite::Fusion;
-use compute::tensor::{DType, Data, Tensor};
+use compute::tensor::Tensor;
+pub use compute::verify::samples::large_shapes;
+use compute::verify::{self, BATCH, Known, tensor};
 
-use crate::{samples, tolerance};
+use crate::samples;
 
 /// Any adapter, software ones too. A test without one fails: a green run means that kernels ran.
 pub async fn gpu(limits: Limits) -> Gpu {
@@ -25,134 +26,40 @@ pub async fn gpu(limits: Limits) -> Gpu {
     })
 }
 
-fn tensor(ty: &TensorType, values: &[f64]) -> Tensor {
-    let data = match ty.dtype {
-        DType::F32 => Data::F32(values.iter().map(|v| *v as f32).collect()),
-        DType::U32 => Data::U32(values.iter().map(|v| *v as u32).collect()),
-        DType::U8 => Data::U8(values.iter().map(|v| *v as u8).collect()),
-    };
-    Tensor::new(ty.shape.clone(), data).expect("sizes agree")
-}
-
-/// One graph of many samples: a pipeline each, but one program.
-fn load(backend: &mut dyn Backend, batch: &Batch) -> (ProgramId, Arc<Plan>) {
-    let mut g = Graph::new();
-    for (k, (s, _)) in batch.iter().enumerate() {
-        let ids: Vec<_> =
-            s.inputs.iter().enumerate().map(|(i, (ty, _))| g.feed(&format!("{k}.{i}"), ty.clone())).collect();
-        let out = g.add_arc(s.op.clone(), &ids).expect("samples are well formed");
-        g.output(format!("{k}"), out);
-    }
-    let plan = Arc::new(Plan::new(&g, &Fusion::off(), None).expect("samples are small"));
-    let program = backend.load(plan.clone()).unwrap_or_else(|e| panic!("{e}"));
-    (program, plan)
-}
-
-/// Terms that the f64 evaluation of one sample may cost. A browser's tests, once more slowly, look
-/// at fewer elements of large results; none may be NaN in either.
-const TERMS: usize = if cfg!(target_arch = "wasm32") { 150_000 } else { 1_500_000 };
-
-/// What the definition says of some elements of a sample: the position, the value, and the sum of
-/// the absolute values of what is added for it.
-struct Expected {
-    inputs: Vec<Vec<f64>>,
-    elements: Vec<(usize, f64, f64)>,
-}
-
-fn expected(s: &Sample) -> Result<Expected, String> {
-    let inputs = samples::inputs(s);
-    let types: Vec<&TensorType> = s.inputs.iter().map(|(t, _)| t).collect();
-    let ty = s.op.infer(&types).expect("samples are well formed");
-    let cell = s.op.cell(&types, &ty);
-    let absolute = tolerance::absolute(&cell);
-    let given: Vec<(&[usize], &[f64])> =
-        types.iter().zip(&inputs).map(|(t, v)| (t.shape.as_slice(), v.as_slice())).collect();
-    let len = ty.numel();
-    let each = if let Tolerance::Reduction(n) = s.tolerance { 2 * n.max(1) } else { 16 };
-    let count = (TERMS / each).clamp(6, len.max(6)).min(len);
-    let mut elements = vec![];
-    for k in 0..count {
-        // The first, the last, and evenly between.
-        let flat = if count == len { k } else { (k as u64 * (len as u64 - 1) / (count as u64 - 1)) as usize };
-        let want = tolerance::at(&cell, &ty.shape, flat, &given)?;
-        let terms = match s.tolerance {
-            Tolerance::Reduction(_) | Tolerance::Rounded => tolerance::at(&absolute, &ty.shape, flat, &given)?,
-            _ => 0.0,
-        };
-        elements.push((flat, want, terms));
-    }
-    Ok(Expected { inputs, elements })
-}
-
-fn compare(s: &Sample, got: &[f64], expected: &Expected) -> Result<(), String> {
-    let types: Vec<&TensorType> = s.inputs.iter().map(|(t, _)| t).collect();
-    assert_eq!(got.len(), s.op.infer(&types).expect("samples are well formed").numel());
-    if let Some(k) = got.iter().position(|v| v.is_nan()) {
-        return Err(format!("element {k} is NaN: not written, or wrong"));
-    }
-    for &(flat, want, terms) in &expected.elements {
-        tolerance::check(s.tolerance, got[flat], want, terms).map_err(|e| format!("element {flat}: {e}"))?;
-    }
-    Ok(())
-}
-
-/// Samples of one program, with what is right.
-type Batch<'a> = Vec<(&'a Sample, Expected)>;
-
-fn batch(samples: &[Sample]) -> Batch<'_> {
-    let with = |s| (s, expected(s).unwrap_or_else(|e| panic!("{}: {e}", samples::label(s))));
-    samples.iter().map(with).collect()
-}
-
-/// Runs samples as one program and returns what went wrong. Leaves are kept by name, so a backend
-/// takes one batch only.
-async fn run(backend: &mut dyn Backend, what: &str, batch: &Batch<'_>) -> Vec<String> {
-    let (program, plan) = load(backend, batch);
-    for (k, (s, expected)) in batch.iter().enumerate() {
-        for (i, (ty, _)) in s.inputs.iter().enumerate() {
-            backend.write(&format!("{k}.{i}"), &tensor(ty, &expected.inputs[i])).expect("a feed");
-        }
-    }
-    backend.poison(program).expect("buffers");
-    backend.run(program).unwrap_or_else(|e| panic!("{e}"));
-    let mut failures = vec![];
-    for (k, (s, expected)) in batch.iter().enumerate() {
-        let node = plan.output(&format!("{k}")).expect("an output");
-        let got = backend.read_f64(program, node).await.unwrap_or_else(|e| panic!("{e}"));
-        if let Err(e) = compare(s, &got, expected) {
-            failures.push(format!("{what}: {}: {e}", samples::label(s)));
-        }
-    }
-    backend.unload(program);
-    failures
-}
-
 fn none_failed(failures: &[String], all: &[Sample]) {
     assert!(!all.is_empty(), "there are no samples");
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), all.len(), failures.join("\n"));
 }
 
+/// What went wrong with samples on a backend.
+async fn failures(backend: &mut dyn Backend, what: &str, known: &[Known<'_>]) -> Vec<String> {
+    let outcomes = verify::run(backend, known).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+    let wrong = |o: verify::Outcome| o.result.err().map(|e| format!("{what}: {}: {e}", o.sample));
+    outcomes.into_iter().filter_map(wrong).collect()
+}
+
 /// Samples on an adapter, once for each choice of variants.
 pub async fn check_gpu(variants: &[Variants], all: &[Sample]) {
-    let mut failures = vec![];
-    for samples in all.chunks(64) {
-        let batch = batch(samples);
+    let mut wrong = vec![];
+    for samples in all.chunks(BATCH) {
+        let known = verify::expect(samples).unwrap_or_else(|e| panic!("{e}"));
         for v in variants {
             let mut gpu = gpu(Limits::Adapter).await;
             gpu.set_variants(*v);
-            failures.extend(run(&mut gpu, &format!("{v:?}"), &batch).await);
+            wrong.extend(failures(&mut gpu, &format!("{v:?}"), &known).await);
         }
     }
-    none_failed(&failures, all);
+    none_failed(&wrong, all);
 }
 
 /// Samples on the cpu backend.
 pub async fn check_cpu(all: &[Sample]) {
-    let mut failures = vec![];
-    for samples in all.chunks(64) {
-        failures.extend(run(&mut Cpu::new(), "cpu", &batch(samples)).await);
+    let mut wrong = vec![];
+    for samples in all.chunks(BATCH) {
+        let known = verify::expect(samples).unwrap_or_else(|e| panic!("{e}"));
+        wrong.extend(failures(&mut Cpu::new(), "cpu", &known).await);
     }
-    none_failed(&failures, all);
+    none_failed(&wrong, all);
 }
 
 /// The samples of a page of the table of ops.
@@ -163,25 +70,6 @@ pub fn page(name: &str) -> Vec<Sample> {
 
 /// Pages whose ops have kernels of their own; those of all others are printed from the cells.
 pub const HAND_WRITTEN: [&str; 3] = ["matmul", "conv2d", "reduce"];
-
-/// Past every register tile, past a split, past the limit of a grid's side; vector loads and none.
-pub fn large_shapes() -> Vec<Sample> {
-    let sample = |op: Matmul, a: [usize; 2], b: [usize; 2], k: usize| {
-        let fill = Fill::Uniform(-1.0, 1.0);
-        Sample::new(op, vec![(TensorType::f32(a), fill.clone()), (TensorType::f32(b), fill)], Tolerance::Reduction(k))
-    };
-    let plain = |transpose_a, transpose_b| Matmul { transpose_a, transpose_b, bias: false };
-    vec![
-        sample(plain(false, false), [257, 260], [260, 300], 260),
-        sample(plain(false, true), [256, 64], [288, 64], 64),
-        // The largest tile of `lanes`, in parts of the longest span.
-        sample(plain(false, false), [67, 9000], [9000, 300], 9000),
-        sample(plain(true, false), [36, 260], [36, 264], 36),
-        sample(plain(false, true), [64, 20_000], [10, 20_000], 20_000),
-        sample(plain(true, true), [5003, 12], [7, 5003], 5003),
-        Sample::new(Unary::Neg, vec![(TensorType::f32([65_537 * 64 + 3]), Fill::Uniform(-1.0, 1.0))], Tolerance::Exact),
-    ]
-}
 
 /// A convolution, an activation and a product, with a loss and two gradients.
 fn small_net() -> Graph {

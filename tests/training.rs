@@ -111,3 +111,10 @@ fn each_kernel_alone_is_the_same_step() {
         pollster::block_on(tests::steps::each_kernel_alone_is_the_same_step(make));
     }
 }
+
+#[test]
+fn images_on_the_device_make_the_same_steps() {
+    for (_, make) in backends::both() {
+        pollster::block_on(tests::steps::images_on_the_device_make_the_same_steps(make));
+    }
+}

@@ -1,12 +1,13 @@
 #!/usr/bin/env node
-// Times the engine and TF.js in turn, in one page of headless Chromium: the training step of the
+// Times the engine and its peers in turn, in one page of headless Chromium: the training step of the
 // reference network at 32x32 and batch 64 with its loss read back, and a product of 512 x 512.
 //
-//     node bench/browser/run.mjs [--repeats 7] [--rounds 3] [--chromium PATH] [--ours]
+//     node bench/browser/run.mjs [--peers tfjs,jaxjs] [--repeats 7] [--rounds 3] [--isolated] [--chromium PATH]
 //
-// --ours leaves TF.js out. Builds the engine with the `web` profile, and installs TF.js and
-// playwright-core into .tools/browser if they are missing. wasm-bindgen is found on the path or in
-// .tools/bin. Prints a table and, as the last line, JSON.
+// --peers "" leaves them out. --isolated serves the page with the headers that allow shared memory: the
+// wasm backends of both peers then use threads; the engine is one thread either way. Builds the engine with the
+// `web` profile, and installs the peers and playwright-core into .tools/browser if they are missing.
+// wasm-bindgen is found on the path or in .tools/bin. Prints a table and, as the last line, JSON.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -22,6 +23,7 @@ const root = join(here, "..", "..");
 const tools = join(root, ".tools", "browser");
 const PACKAGES = {
   "playwright-core": "1.65.1",
+  "@jax-js/jax": "0.1.25",
   "@tensorflow/tfjs": "4.22.0",
   "@tensorflow/tfjs-backend-wasm": "4.22.0",
   "@tensorflow/tfjs-backend-webgpu": "4.22.0",
@@ -32,12 +34,15 @@ const { values: args } = parseArgs({
     repeats: { type: "string", default: "7" },
     rounds: { type: "string", default: "3" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
-    ours: { type: "boolean", default: false },
+    peers: { type: "string", default: "tfjs,jaxjs" },
+    isolated: { type: "boolean", default: false },
   },
 });
 const repeats = Number(args.repeats);
 const rounds = Number(args.rounds);
+const peers = args.peers.split(",").filter(Boolean);
 if (!(repeats >= 1 && rounds >= 1)) throw new Error("--repeats and --rounds must be 1 or more");
+if (peers.some((p) => !["tfjs", "jaxjs"].includes(p))) throw new Error("--peers are tfjs and jaxjs");
 
 function install() {
   const missing = Object.entries(PACKAGES).filter(([name]) => !existsSync(join(tools, "node_modules", name)));
@@ -61,9 +66,11 @@ function build() {
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
 
-/** Serves the page, the engine and TF.js, each from its folder. */
+/** Serves the page, the engine and the peers, each from its folder. */
 function serve(engine) {
-  const folders = { engine, tfjs: join(tools, "node_modules", "@tensorflow") };
+  const modules = join(tools, "node_modules");
+  const folders = { engine, tfjs: join(modules, "@tensorflow"), jaxjs: join(modules, "@jax-js") };
+  const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
   const server = createServer((request, response) => {
     const [, first, ...rest] = normalize(new URL(request.url, "http://x").pathname).split("/");
     const path = first in folders ? join(folders[first], ...rest) : join(here, first, ...rest);
@@ -71,7 +78,8 @@ function serve(engine) {
       response.writeHead(404).end();
       return;
     }
-    response.writeHead(200, { "content-type": TYPES[extname(path)] }).end(readFileSync(path));
+    response.writeHead(200, { "content-type": TYPES[extname(path)], ...(args.isolated ? isolation : {}) });
+    response.end(readFileSync(path));
   });
   return new Promise((done) => server.listen(0, "127.0.0.1", () => done(server)));
 }
@@ -90,13 +98,15 @@ function rows() {
     ["matmul 512", "chainrule, wasm cpu", "products", ["cpu", 512, 2, repeats]],
     ["matmul 512", "chainrule, webgpu", "products", ["webgpu", 512, 2, repeats]],
   ];
-  const backends = args.ours ? [] : ["webgl", "webgpu", "cpu", "wasm"];
   const slow = Math.min(repeats, 5);
-  const theirs = backends.flatMap((b) => [
-    ["step", `TF.js, ${b}`, "tfSteps", [b, 1, slow]],
-    ["matmul 512", `TF.js, ${b}`, "tfProducts", [b, 512, 1, slow]],
-  ]);
-  return [...ours, ...theirs];
+  const peer = (name, prefix, backends) =>
+    backends.flatMap((b) => [
+      ["step", `${name}, ${b}`, `${prefix}Steps`, [b, 1, slow]],
+      ["matmul 512", `${name}, ${b}`, `${prefix}Products`, [b, 512, 1, slow]],
+    ]);
+  const tfjs = peers.includes("tfjs") ? peer("TF.js", "tf", ["webgl", "webgpu", "cpu", "wasm"]) : [];
+  const jaxjs = peers.includes("jaxjs") ? peer("jax-js", "jax", ["webgl", "webgpu", "wasm"]) : [];
+  return [...ours, ...tfjs, ...jaxjs];
 }
 
 install();
@@ -137,7 +147,7 @@ server.close();
 const results = [...times.values()].map(({ what, who, ms, error }) =>
   error ? { what, who, error } : { what, who, median_ms: median(ms), min_ms: Math.min(...ms), runs: ms.length },
 );
-console.log(`Chromium ${version}; ${cpus()[0].model}, ${cpus().length} cores; medians over ${rounds} rounds in turn`);
+console.log(`Chromium ${version}; ${cpus()[0].model}, ${cpus().length} cores${args.isolated ? ", isolated" : ""}; medians over ${rounds} rounds in turn`);
 console.log("| case | who | ms | least | times ours (wasm cpu) | times ours (webgpu) |\n| --- | --- | ---: | ---: | ---: | ---: |");
 for (const r of results) {
   const ours = (backend) => results.find((o) => o.what === r.what && o.who === `chainrule, ${backend}`).median_ms;
@@ -148,4 +158,4 @@ for (const r of results) {
       : `| ${r.what} | ${r.who} | ${r.median_ms.toFixed(1)} | ${r.min_ms.toFixed(1)} | ${ratio("wasm cpu")} | ${ratio("webgpu")} |`,
   );
 }
-console.log(JSON.stringify({ chromium: version, cpu: cpus()[0].model, repeats, rounds, results }));
+console.log(JSON.stringify({ chromium: version, cpu: cpus()[0].model, isolated: args.isolated, repeats, rounds, results }));

@@ -23,6 +23,7 @@ pub mod session;
 pub mod sorting;
 pub mod tensor;
 pub mod train;
+pub mod verify;
 
 #[cfg(feature = "cli")]
 pub mod cli;

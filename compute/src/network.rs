@@ -3,7 +3,8 @@
 //!
 //! Feeds of a batch of n: `images[n]` u8 `[n, channels, height, width]`, `labels[n]` u32 `[n]`,
 //! `rng` u32 `[2]` = (seed, step), and the optimiser's scalars. The size stands in the name
-//! because the last batch of an epoch is a program of its own.
+//! because the last batch of an epoch is a program of its own. Where all images lie on the device
+//! ([`Source::Resident`]), a batch is named instead of written: `rows[n]` u32 `[n]`.
 
 use crate::autodiff;
 use crate::graph::{Graph, NodeId, TensorType};
@@ -77,6 +78,26 @@ pub fn images_feed(n: usize) -> String {
 }
 
 /// See [`images_feed`].
+pub fn rows_feed(n: usize) -> String {
+    format!("rows[{n}]")
+}
+
+/// The leaf of one part of the images that lie on the device.
+pub fn part_feed(part: usize) -> String {
+    format!("data.images.{part}")
+}
+
+/// Where a training step's images come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Each batch is written.
+    #[default]
+    Fed,
+    /// All lie on the device, in parts of so many images; a batch is rows of them.
+    Resident(Vec<usize>),
+}
+
+/// See [`images_feed`].
 pub fn labels_feed(n: usize) -> String {
     format!("labels[{n}]")
 }
@@ -85,6 +106,7 @@ struct Builder<'a> {
     g: Graph,
     recipe: &'a Recipe,
     shape: ImageShape,
+    source: &'a Source,
     rng: NodeId,
     train: bool,
     places: Vec<Place>,
@@ -96,7 +118,16 @@ impl Builder<'_> {
         let ImageShape { channels, height, width, .. } = self.shape;
         let g = &mut self.g;
         g.set_scope("input");
-        let mut x = g.feed(&images_feed(n), TensorType::u8([n, channels, height, width]));
+        let images = |n| TensorType::u8([n, channels, height, width]);
+        let mut x = match self.source {
+            Source::Fed => g.feed(&images_feed(n), images(n)),
+            Source::Resident(parts) => {
+                let parts: Vec<NodeId> =
+                    parts.iter().enumerate().map(|(k, &count)| g.feed(&part_feed(k), images(count))).collect();
+                let rows = g.feed(&rows_feed(n), TensorType::u32([n]));
+                g.gather_parts(&parts, rows)?
+            }
+        };
         let augment = &self.recipe.augment;
         if self.train && (augment.crop_padding > 0 || augment.flip) {
             x = g.crop_flip(x, self.rng, augment.crop_padding, augment.flip, "input.augment")?;
@@ -197,15 +228,20 @@ fn window(kernel: usize, stride: usize, padding: usize) -> Window {
     Window { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 2] }
 }
 
-fn builder(recipe: &Recipe, shape: ImageShape, train: bool) -> Builder<'_> {
+fn builder<'a>(recipe: &'a Recipe, shape: ImageShape, source: &'a Source, train: bool) -> Builder<'a> {
     let mut g = Graph::new();
     let rng = g.feed("rng", TensorType::u32([2]));
-    Builder { g, recipe, shape, rng, train, places: vec![] }
+    Builder { g, recipe, shape, source, rng, train, places: vec![] }
+}
+
+/// The training step for batches of `n` images that are written.
+pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
+    train_step_from(&Source::Fed, recipe, shape, n)
 }
 
 /// The training step for batches of `n` images.
-pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
-    let mut b = builder(recipe, shape, true);
+pub fn train_step_from(source: &Source, recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
+    let mut b = builder(recipe, shape, source, true);
     let x = b.input(n)?;
     let logits = b.layers(x)?;
     let labels = b.g.feed(&labels_feed(n), TensorType::u32([n]));
@@ -242,7 +278,7 @@ pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainS
 
 /// The evaluation of a batch of `n` images.
 pub fn eval_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<EvalStep, ModelError> {
-    let mut b = builder(recipe, shape, false);
+    let mut b = builder(recipe, shape, &Source::Fed, false);
     let x = b.input(n)?;
     let logits = b.layers(x)?;
     let Builder { mut g, places, .. } = b;

@@ -30,6 +30,8 @@ pub enum Command {
     Data(DataArgs),
     /// Show adapters and check every backend against the reference
     Doctor(DoctorArgs),
+    /// Run every op on one backend and compare it with its definition
+    Verify(VerifyArgs),
     /// Time training steps and single ops beside this machine's ceilings
     Bench(BenchArgs),
     /// Time each kernel of a recipe's training step
@@ -192,7 +194,24 @@ pub enum SourceChoice {
 
 #[derive(Debug, clap::Args)]
 pub struct DoctorArgs {
+    /// List adapters only, without the self-check
+    #[arg(long)]
+    pub list: bool,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Families of ops, as `softmax`; all if none is named
+    pub families: Vec<String>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// On a GPU: also the kernels that this adapter would not get
+    #[arg(long)]
+    pub all_variants: bool,
+    /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -205,6 +224,10 @@ pub struct BenchArgs {
     /// Timed repetitions of each case
     #[arg(long, default_value_t = 7)]
     pub repeats: usize,
+    /// Time training steps as whole jobs: batches from a shuffled data set of the recipe's size, losses
+    /// read as in training
+    #[arg(long)]
+    pub job: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Print one JSON object a line

@@ -1,8 +1,9 @@
 //! `chainrule bench`: training steps of the shipped recipes, square matrix products, a convolution with its
 //! gradients, and softmax, on one backend; each beside the ceilings of the machine, which are measured
 //! first. Medians and spreads; batches are fixed and already in memory, and the loss is read after
-//! every step.
+//! every step, but with `--job` (see `job`).
 
+mod job;
 mod row;
 
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
 use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::tensor::Tensor;
-use crate::train::Trainer;
+pub use job::images_in;
 use row::{Ceilings, Row, Work};
 
 /// Untimed repetitions first.
@@ -120,8 +121,8 @@ fn times(repeats: usize, mut f: impl FnMut() -> Result<(), CliError>) -> Result<
     Ok(ms)
 }
 
-/// A data set of one batch of arbitrary images.
-pub fn one_batch(shape: ImageShape, n: usize) -> Result<Dataset, CliError> {
+/// A data set of `n` arbitrary images.
+pub fn arbitrary(shape: ImageShape, n: usize) -> Result<Dataset, CliError> {
     let stride = shape.channels * shape.height * shape.width;
     let pixels: Vec<u8> = (0..n * stride).map(|i| (crate::cell::rand::mix(i as u32) >> 24) as u8).collect();
     let labels: Vec<u32> = (0..n).map(|i| (i % shape.classes) as u32).collect();
@@ -165,19 +166,20 @@ impl Bench<'_> {
         self.step(name, recipes::find(name, &["data.validation=0".into()])?, shape)
     }
 
+    /// Training steps: of one batch, or of a whole job.
     fn step(&mut self, name: &str, recipe: Recipe, shape: ImageShape) -> Result<(), CliError> {
         system::reset_peak_resident_bytes();
-        let data = one_batch(shape, recipe.train.batch)?;
-        let mut trainer = Trainer::new(device::session(&self.args.device)?, recipe, data)?;
-        let ms = times(self.args.repeats, || {
-            trainer.step()?;
-            block_on(trainer.metrics())?;
-            Ok(())
-        })?;
+        let job = self.args.job;
+        let data = arbitrary(shape, if job { images_in(&recipe.data.set) } else { recipe.train.batch })?;
+        let mut trainer = device::trainer(device::session(&self.args.device)?, recipe, data)?;
+        let taken = job::steps(&mut trainer, self.args.repeats, job)?;
         let graph = trainer.network().graph.clone();
-        let params = trainer.parameter_count();
         let work = Work::of(&trainer.session().plan(&graph)?);
-        self.keep(trainer.session(), Row::new(name, &ms, work, self.ceilings), Some(params))
+        let name = if job { format!("job: {name}") } else { name.into() };
+        let row = Row::new(&name, &taken.ms, work, self.ceilings);
+        let row = Row { images_per_sec: Some(taken.images_per_sec), input_share: Some(taken.input_share), ..row };
+        let params = trainer.parameter_count();
+        self.keep(trainer.session(), row, Some(params))
     }
 
     /// Makes a program of one op on arbitrary numbers ready.

@@ -6,11 +6,14 @@ use std::future::Future;
 use super::CliError;
 use super::args::{BackendChoice, DeviceArgs};
 use crate::backend::cpu::Cpu;
-use crate::backend::gpu::{AdapterChoice, Gpu};
+use crate::backend::gpu::{AdapterChoice, Gpu, Variants};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, BackendError};
+use crate::data::Dataset;
+use crate::recipe::Recipe;
 use crate::rewrite::Fusion;
 use crate::session::Session;
+use crate::train::{TrainError, Trainer};
 
 /// Waits for a future. Only the binary may.
 pub fn block_on<F: Future>(future: F) -> F::Output {
@@ -19,6 +22,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Opens the backend that was asked for.
 pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
+    backend_with(args, Variants::Device)
+}
+
+/// The same, with another choice of kernels on a GPU.
+pub fn backend_with(args: &DeviceArgs, variants: Variants) -> Result<Box<dyn Backend>, CliError> {
     let choice = match (args.backend, &args.device) {
         (BackendChoice::Cpu | BackendChoice::Reference, Some(d)) => {
             return Err(CliError::Usage(format!("--device {d} names a GPU; leave out --backend {:?}", args.backend)));
@@ -34,7 +42,10 @@ pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
     };
     let automatic = choice == AdapterChoice::RealGpu;
     match block_on(Gpu::open(&choice)) {
-        Ok(gpu) => Ok(Box::new(gpu)),
+        Ok(mut gpu) => {
+            gpu.set_variants(variants);
+            Ok(Box::new(gpu))
+        }
         Err(BackendError::NoDevice(_)) if automatic => Ok(Box::new(Cpu::new())),
         Err(e) => Err(e.into()),
     }
@@ -44,4 +55,12 @@ pub fn backend(args: &DeviceArgs) -> Result<Box<dyn Backend>, CliError> {
 pub fn session(args: &DeviceArgs) -> Result<Session, CliError> {
     let fusion = if args.no_fusion { Fusion::off() } else { Fusion::default() };
     Ok(Session::new(backend(args)?, fusion))
+}
+
+/// A trainer whose images lie where they are used: on a GPU's memory if they fit, else in main memory.
+pub fn trainer(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+    match session.info().backend {
+        "gpu" => Trainer::with_images_on_device(session, recipe, data),
+        _ => Trainer::new(session, recipe, data),
+    }
 }

@@ -49,11 +49,27 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
             }
         }
         system::line(&format!("auto would take: {} ({}; {})", choice.backend, choice.name, choice.detail));
+    }
+    let checks = if args.list { vec![] } else { self_check(&adapters, args.json)? };
+    if args.json {
+        let listed: Vec<Value> =
+            adapters.iter().map(|a| json!({"name": a.name, "summary": a.summary, "details": a.details})).collect();
+        let auto = json!({"backend": choice.backend, "name": choice.name, "detail": choice.detail});
+        system::line(&json!({"adapters": listed, "auto": auto, "checks": checks}).to_string());
+    }
+    if checks.iter().any(|c| c["ok"] == false) {
+        return Err(CliError::Other("a backend does not agree with the reference: do not train on it".into()));
+    }
+    Ok(())
+}
+
+/// Three training steps on the cpu backend and on each adapter, and how they went.
+fn self_check(adapters: &[gpu::AdapterSummary], as_json: bool) -> Result<Vec<Value>, CliError> {
+    if !as_json {
         system::line("self-check, three training steps against the f64 reference:");
     }
     let reference = steps(Box::new(Reference::new()))?;
     let mut checks: Vec<Value> = vec![];
-    let mut failed = false;
     let mut backends: Vec<(String, Result<Box<dyn Backend>, BackendError>)> =
         vec![("cpu".into(), Ok(Box::new(Cpu::new())))];
     for (k, a) in adapters.iter().enumerate() {
@@ -71,24 +87,13 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
             }
             Err(e) => (false, e.to_string()),
         };
-        failed |= !ok;
         let verdict = if ok { "ok" } else { "FAILED" };
-        if !args.json {
+        if !as_json {
             system::line(&format!("  {verdict:<7} {name}: {text} ({secs:.2} s)"));
         }
         checks.push(json!({"backend": name, "ok": ok, "result": text, "secs": secs}));
     }
-    if args.json {
-        let listed: Vec<Value> =
-            adapters.iter().map(|a| json!({"name": a.name, "summary": a.summary, "details": a.details})).collect();
-        let auto = json!({"backend": choice.backend, "name": choice.name, "detail": choice.detail});
-        system::line(&json!({"adapters": listed, "auto": auto, "checks": checks}).to_string());
-    }
-    if failed {
-        Err(CliError::Other("a backend does not agree with the reference: do not train on it".into()))
-    } else {
-        Ok(())
-    }
+    Ok(checks)
 }
 
 /// Losses of three steps and the weights after them.

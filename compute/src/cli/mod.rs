@@ -23,6 +23,7 @@ mod runs;
 mod serve;
 mod system;
 mod train;
+mod verify;
 
 use clap::{CommandFactory, Parser};
 
@@ -61,6 +62,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Recipes(a) => recipes::list(a),
         Command::Data(a) => data::data(a),
         Command::Doctor(a) => doctor::doctor(a),
+        Command::Verify(a) => verify::verify(a),
         Command::Bench(a) => bench::bench(a),
         Command::Export(a) => runs::export(a),
         Command::Runs(a) => runs::runs(a),

@@ -10,11 +10,10 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::args::ProfileArgs;
-use super::bench::{MLP_30_NAME, mlp_30, one_batch};
+use super::bench::{MLP_30_NAME, arbitrary, images_in, mlp_30};
 use super::device::{self, block_on};
 use super::{CliError, plan, recipes, system};
 use crate::plan::Plan;
-use crate::train::Trainer;
 
 /// Untimed steps first.
 const WARM_UP: usize = 2;
@@ -39,40 +38,51 @@ pub fn profile(args: &ProfileArgs) -> Result<(), CliError> {
         let shape = plan::shape_for(&recipe)?;
         (recipe, shape)
     };
-    let name = recipe.name.clone();
-    let data = one_batch(shape, recipe.train.batch)?;
-    let mut trainer = Trainer::new(device::session(&args.device)?, recipe, data)?;
-    let mut step = |each: bool| -> Result<(f64, Vec<Span>), CliError> {
+    let (name, batch) = (recipe.name.clone(), recipe.train.batch);
+    // As many images as there really are: batches come from memory, not from a cache.
+    let data = arbitrary(shape, images_in(&recipe.data.set))?;
+    let mut trainer = device::trainer(device::session(&args.device)?, recipe, data)?;
+    // Microseconds of a step and of its input, and its spans.
+    let mut step = |each: bool| -> Result<(f64, f64, Vec<Span>), CliError> {
         let (start, mut spans) = (Instant::now(), vec![]);
         let now = || start.elapsed().as_secs_f64() * 1e6;
+        let mut input = 0.0;
         if each {
-            // The first kernel begins when the batch is there; see the first span.
-            let mut from = 0.0;
-            block_on(trainer.step_each(&mut |label| {
-                let to = now();
-                spans.push(Span { label: label.into(), from, to });
+            let mut ends = vec![];
+            block_on(trainer.step_each(|| input = now(), &mut |label| ends.push((label.to_string(), now()))))?;
+            // The first kernel begins when the batch is there.
+            let mut from = input;
+            for (label, to) in ends {
+                spans.push(Span { label, from, to });
                 from = to;
-            }))?;
+            }
             number_repeats(&mut spans);
         } else {
-            trainer.step()?;
+            trainer.step_telling(|| input = now())?;
         }
         block_on(trainer.metrics())?;
-        Ok((now(), spans))
+        Ok((now(), input, spans))
     };
     for _ in 0..WARM_UP {
         step(false)?;
     }
-    let mut whole = vec![];
-    let mut steps = vec![];
+    let (mut whole, mut inputs, mut steps) = (vec![], vec![], vec![]);
     for _ in 0..args.steps {
-        whole.push(step(false)?.0);
-        steps.push(step(true)?.1);
+        let (us, input, _) = step(false)?;
+        whole.push(us);
+        inputs.push(input);
+        steps.push(step(true)?.2);
     }
+    let (whole, input) = (median(whole), median(inputs));
     let graph = trainer.network().graph.clone();
     let plan = trainer.session().plan(&graph)?;
     let info = trainer.session().info().clone();
-    table(&plan, &steps, median(whole), &format!("{} on {} ({})", name, info.backend, info.name));
+    table(&plan, &steps, whole, &format!("{} on {} ({})", name, info.backend, info.name));
+    system::line(&format!(
+        "input: {input:.1} us to choose, gather and write a batch, {:.2}% of a step; {:.0} images/s",
+        input / whole * 100.0,
+        batch as f64 / whole * 1e6,
+    ));
     if let Some(path) = &args.trace {
         let text = trace(&plan, &steps, &name).to_string();
         std::fs::write(path, text)

@@ -1,7 +1,7 @@
 //! Ops that read by a run-time index: gather, its gradient, and one-hot.
 //!
 //! ```text
-//! gather           y[j.., ..] = x[index[j..], ..]
+//! gather           y[j.., ..] = x[index[j..], ..]        (x may come in parts, one after the other)
 //! gather.backward  dx[r, ..] = sum(j..) dy[j.., ..] where index[j..] == r
 //! one_hot          y[j.., c] = 1 where label[j..] == c, else 0
 //! ```
@@ -13,9 +13,15 @@ use crate::cell::{Cell, Cmp, Idx, Var, at, ax, axes, cmp_idx, load, load_idx, nu
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::tensor::DType;
 
-/// Rows of `x` (axis 0) by an index tensor of any shape. Inputs: x, index.
+/// Rows of `x` (axis 0) by an index tensor of any shape. Inputs: x in `parts` tensors whose rows follow each
+/// other, so that each can keep to what a device binds; index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gather;
+pub struct Gather {
+    pub parts: usize,
+}
+
+/// With its output and the index the most that WebGPU binds by default.
+pub const MOST_PARTS: usize = 6;
 
 /// Adds each row of dy to the row it was read from. Inputs: dy, index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +50,9 @@ impl Op for Gather {
     }
 
     fn operands(&self) -> Vec<&'static str> {
-        vec!["x", "index"]
+        let parts: &[&str] = if self.parts == 1 { &["x"] } else { &["x0", "x1", "x2", "x3", "x4", "x5"] };
+        let parts = &parts[..self.parts.clamp(1, MOST_PARTS)];
+        [parts, &["index"]].concat()
     }
 
     fn axes(&self) -> Vec<&'static str> {
@@ -52,29 +60,55 @@ impl Op for Gather {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
-        super::expect_inputs("gather", inputs, 2..=2)?;
-        expect_index("gather", inputs[1])?;
-        let Some((_, row)) = inputs[0].shape.split_first() else {
+        if !(1..=MOST_PARTS).contains(&self.parts) {
+            return Err(OpError::shape("gather", format!("{} parts; it takes 1 to {MOST_PARTS}", self.parts)));
+        }
+        super::expect_inputs("gather", inputs, self.parts + 1..=self.parts + 1)?;
+        let (index, parts) = (inputs[self.parts], &inputs[..self.parts]);
+        expect_index("gather", index)?;
+        let Some((_, row)) = parts[0].shape.split_first() else {
             return Err(OpError::shape("gather", "a scalar has no rows"));
         };
-        let shape = [&inputs[1].shape, row].concat();
-        Ok(TensorType { shape, dtype: inputs[0].dtype })
+        if let Some(other) = parts.iter().find(|p| p.dtype != parts[0].dtype || p.shape.get(1..) != Some(row)) {
+            return Err(OpError::shape("gather", format!("the rows of {} and {other} differ", parts[0])));
+        }
+        Ok(TensorType { shape: [&index.shape, row].concat(), dtype: parts[0].dtype })
     }
 
     fn cell(&self, inputs: &[&TensorType], output: &TensorType) -> Cell {
-        let lead = inputs[1].shape.len();
-        let mut index = vec![load_idx(1, axes(lead))];
-        index.extend((lead..output.shape.len()).map(ax));
-        load(0, index)
+        let lead = inputs[self.parts].shape.len();
+        let row = || load_idx(self.parts, axes(lead));
+        // Row by row in one part: `first` is the part's first row.
+        let read = |part: usize, first: usize| {
+            let mut index = vec![if first == 0 { row() } else { row() - at(first) }];
+            index.extend((lead..output.shape.len()).map(ax));
+            load(part, index)
+        };
+        let mut firsts = vec![0];
+        for part in &inputs[..self.parts] {
+            firsts.push(firsts[firsts.len() - 1] + part.shape[0]);
+        }
+        let mut body = read(self.parts - 1, firsts[self.parts - 1]);
+        for part in (0..self.parts - 1).rev() {
+            body = when(cmp_idx(Cmp::Lt, row(), at(firsts[part + 1])), read(part, firsts[part]), body);
+        }
+        body
     }
 
     fn vjp(&self, g: &mut Graph, node: NodeId, dy: NodeId, wanted: &[bool]) -> OpResult<Vec<Option<NodeId>>> {
-        let (x, index) = (g.node(node).inputs[0], g.node(node).inputs[1]);
-        if !wanted[0] {
-            return Ok(vec![None, None]);
+        let inputs = g.node(node).inputs.clone();
+        let mut out = vec![None; inputs.len()];
+        if wanted[..self.parts].iter().any(|w| *w) {
+            let rows = inputs[..self.parts].iter().map(|x| g.shape(*x)[0]).sum();
+            let whole = g.add(GatherBackward { rows }, &[dy, inputs[self.parts]])?;
+            let mut first = 0;
+            for (part, x) in inputs[..self.parts].iter().enumerate() {
+                let n = g.shape(*x)[0];
+                out[part] = Some(if self.parts == 1 { whole } else { g.slice(whole, 0, first, first + n)? });
+                first += n;
+            }
         }
-        let rows = g.shape(x)[0];
-        Ok(vec![Some(g.add(GatherBackward { rows }, &[dy, index])?), None])
+        Ok(out)
     }
 
     fn lowering(&self) -> Lowering {
@@ -82,7 +116,7 @@ impl Op for Gather {
     }
 
     fn stored_operands(&self) -> Vec<usize> {
-        vec![1]
+        vec![self.parts]
     }
 }
 
@@ -176,7 +210,12 @@ impl Op for OneHot {
 impl Graph {
     /// Rows of `x` by a u32 tensor.
     pub fn gather(&mut self, x: NodeId, index: NodeId) -> OpResult<NodeId> {
-        self.add(Gather, &[x, index])
+        self.gather_parts(&[x], index)
+    }
+
+    /// Rows of parts that follow each other, by a u32 tensor.
+    pub fn gather_parts(&mut self, parts: &[NodeId], index: NodeId) -> OpResult<NodeId> {
+        self.add(Gather { parts: parts.len() }, &[parts, &[index]].concat())
     }
 
     /// u32 labels as rows of 0 and 1.
@@ -196,7 +235,7 @@ fn samples() -> Vec<Sample> {
         for fill in [Fill::Uniform(-1.0, 1.0), Fill::Uniform(0.1, 1.0)] {
             let x = TensorType::f32([&[rows], row].concat());
             let dy = TensorType::f32([lead, row].concat());
-            out.push(Sample::new(Gather, vec![(x, fill.clone()), index.clone()], Tolerance::Exact));
+            out.push(Sample::new(Gather { parts: 1 }, vec![(x, fill.clone()), index.clone()], Tolerance::Exact));
             let n = lead.iter().product();
             let back = GatherBackward { rows };
             out.push(Sample::new(back, vec![(dy, fill), index.clone()], Tolerance::Reduction(n)));
@@ -205,6 +244,16 @@ fn samples() -> Vec<Sample> {
         out.push(Sample::new(hot, vec![index], Tolerance::Exact).no_gradient());
     }
     let bytes = vec![(TensorType::u8([5, 3, 2]), Fill::Below(256)), (TensorType::u32([4]), Fill::Below(5))];
-    out.push(Sample::new(Gather, bytes, Tolerance::Exact).no_gradient());
+    out.push(Sample::new(Gather { parts: 1 }, bytes, Tolerance::Exact).no_gradient());
+    // Parts of different length; a row of bytes that does not fill its last word.
+    for (rows, row) in [(&[3, 1][..], &[2][..]), (&[5, 5, 4], &[]), (&[7, 2, 9, 1, 1, 3], &[3, 5])] {
+        let index = (TensorType::u32([31]), Fill::Below(rows.iter().sum::<usize>() as u32));
+        let part = |n: &usize| (TensorType::f32([&[*n], row].concat()), Fill::Uniform(-1.0, 1.0));
+        let inputs: Vec<_> = rows.iter().map(part).chain([index.clone()]).collect();
+        out.push(Sample::new(Gather { parts: rows.len() }, inputs, Tolerance::Exact));
+        let part = |n: &usize| (TensorType::u8([&[*n], row].concat()), Fill::Below(256));
+        let inputs = rows.iter().map(part).chain([index]).collect();
+        out.push(Sample::new(Gather { parts: rows.len() }, inputs, Tolerance::Exact).no_gradient());
+    }
     out
 }

@@ -7,21 +7,20 @@
 
 mod evaluate;
 pub mod folder;
+mod input;
 pub mod log;
 mod state;
 
 use std::collections::BTreeMap;
 
 use crate::backend::{BackendError, ProgramId};
-use crate::checkpoint::{CheckpointError, Named};
-use crate::data::{Dataset, Images, permutation, stratified_split};
+use crate::checkpoint::CheckpointError;
+use crate::data::{Dataset, stratified_split};
 use crate::graph::NodeId;
-use crate::network::{ImageShape, ModelError, RING, TrainStep, images_feed, labels_feed, optimizer, train_step};
+use crate::network::{ImageShape, ModelError, RING, Source, TrainStep, train_step_from};
 use crate::nn::init;
-use crate::optim;
 use crate::recipe::Recipe;
 use crate::session::Session;
-use crate::tensor::Tensor;
 
 /// What can stop training.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +49,7 @@ pub struct StepMetrics {
 }
 
 pub use evaluate::Prediction;
+pub use input::feed;
 
 /// Which held-out images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub struct Trainer {
     train_images: Vec<u32>,
     validation_images: Vec<u32>,
     shape: ImageShape,
+    source: Source,
     network: TrainStep,
     /// Training programs by batch size: the full batch and the rest of an epoch.
     steps: BTreeMap<usize, ProgramId>,
@@ -79,9 +80,19 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Builds and loads everything, with fresh weights. Errors: a model that does not fit the
-    /// data, an empty data set, or a device that cannot hold it.
+    /// Builds and loads everything, with fresh weights; each batch is written to the device. Errors: a
+    /// model that does not fit the data, an empty data set, or a device that cannot hold it.
     pub fn new(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+        Trainer::with(session, recipe, data, Source::Fed)
+    }
+
+    /// The same, with the training images on the device if they fit ([`input::resident`]).
+    pub fn with_images_on_device(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+        let source = input::resident(&data.train, session.info().max_buffer_bytes);
+        Trainer::with(session, recipe, data, source)
+    }
+
+    fn with(session: Session, recipe: Recipe, data: Dataset, source: Source) -> Result<Trainer, TrainError> {
         let train = &data.train;
         if train.is_empty() || data.classes.is_empty() {
             return Err(TrainError::Data(format!("{} has no training images", data.name)));
@@ -95,7 +106,7 @@ impl Trainer {
         let seed = u64::from(recipe.train.seed);
         let (train_images, validation_images) = stratified_split(&train.labels, recipe.data.validation, seed);
         let batch = recipe.train.batch.min(train_images.len());
-        let network = train_step(&recipe, shape, batch)?;
+        let network = train_step_from(&source, &recipe, shape, batch)?;
         let mut trainer = Trainer {
             session,
             recipe,
@@ -103,6 +114,7 @@ impl Trainer {
             train_images,
             validation_images,
             shape,
+            source,
             network,
             steps: BTreeMap::new(),
             evals: BTreeMap::new(),
@@ -123,10 +135,10 @@ impl Trainer {
         self.steps = BTreeMap::from([(batch, self.session.load(&self.network.graph)?)]);
         let rest = self.train_images.len() % batch;
         if rest > 0 {
-            let tail = train_step(&self.recipe, self.shape, rest)?;
+            let tail = train_step_from(&self.source, &self.recipe, self.shape, rest)?;
             self.steps.insert(rest, self.session.load(&tail.graph)?);
         }
-        Ok(())
+        self.write_images()
     }
 
     fn initialise(&mut self) -> Result<(), TrainError> {
@@ -209,57 +221,29 @@ impl Trainer {
         self.rate_scale = scale;
     }
 
-    /// The images of a step, as positions in the training set.
-    fn images_of(&mut self, step: usize) -> Vec<u32> {
-        let (epoch, at) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        if self.order.0 != epoch {
-            let n = self.train_images.len();
-            let order = if self.recipe.data.shuffle {
-                permutation(n, u64::from(self.recipe.train.seed), epoch as u64)
-                    .into_iter()
-                    .filter_map(|k| self.train_images.get(k as usize).copied())
-                    .collect()
-            } else {
-                self.train_images.clone()
-            };
-            self.order = (epoch, order);
-        }
-        let batch = self.batch();
-        let from = (at * batch).min(self.order.1.len());
-        let to = (from + batch).min(self.order.1.len());
-        self.order.1[from..to].to_vec()
-    }
-
-    /// What a step reads, and how many images: images, labels, the random key, the optimiser's
-    /// scalars.
-    fn feeds(&mut self, step: usize) -> (usize, Named) {
-        let which = self.images_of(step);
-        let mut all = batch(&self.data.train, &which, which.len());
-        all.push(("rng".into(), Tensor::u32([2], vec![self.recipe.train.seed, step as u32])));
-        let scalars = optim::scalars(&optimizer(&self.recipe), step as u64 + 1, self.learning_rate(step));
-        all.extend(scalars.into_iter().map(|(name, value)| (name.to_string(), Tensor::scalar(value))));
-        (which.len(), all)
-    }
-
-    fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
-        let (n, feeds) = self.feeds(step);
-        for (name, value) in &feeds {
-            self.session.write(name, value)?;
-        }
-        Ok(n)
-    }
-
     /// Starts one step on the device and moves on.
     pub fn step(&mut self) -> Result<(), TrainError> {
+        self.step_telling(|| {})
+    }
+
+    /// The same; `fed` is told when all that the step reads is written, so that a caller with a clock knows
+    /// what the input costs.
+    pub fn step_telling(&mut self, fed: impl FnOnce()) -> Result<(), TrainError> {
         let program = self.next_program()?;
+        fed();
         self.session.run(program)?;
         self.step += 1;
         Ok(())
     }
 
     /// The same step kernel by kernel: see [`crate::backend::Backend::run_each`].
-    pub async fn step_each(&mut self, after: &mut (dyn FnMut(&str) + Send)) -> Result<(), TrainError> {
+    pub async fn step_each(
+        &mut self,
+        fed: impl FnOnce(),
+        after: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), TrainError> {
         let program = self.next_program()?;
+        fed();
         self.session.run_each(program, after).await?;
         self.step += 1;
         Ok(())
@@ -303,7 +287,7 @@ impl Trainer {
     /// as it was) and names its first tensor with a number that is not finite.
     async fn first_not_finite(&mut self, step: usize) -> Result<String, TrainError> {
         let n = self.prepare(step)?;
-        let network = train_step(&self.recipe, self.shape, n)?;
+        let network = train_step_from(&self.source, &self.recipe, self.shape, n)?;
         let g = &network.graph;
         let live = g.live();
         let last = network.loss;
@@ -320,23 +304,4 @@ impl Trainer {
         }
         Ok("none when the step is replayed".into())
     }
-}
-
-/// The feeds of a batch, padded to `n` with zeros.
-fn batch(images: &Images, which: &[u32], n: usize) -> Named {
-    let mut pixels = Vec::with_capacity(n * images.stride());
-    images.gather(which, &mut pixels);
-    pixels.resize(n * images.stride(), 0);
-    let mut labels: Vec<u32> = which.iter().filter_map(|&i| images.labels.get(i as usize).copied()).collect();
-    labels.resize(n, 0);
-    let shape = [n, images.channels, images.height, images.width];
-    vec![(images_feed(n), Tensor::u8(shape, pixels)), (labels_feed(n), Tensor::u32([n], labels))]
-}
-
-/// Writes the images and labels of a batch, padded to `n` with zeros.
-pub fn feed(session: &mut Session, images: &Images, which: &[u32], n: usize) -> Result<(), TrainError> {
-    for (name, value) in batch(images, which, n) {
-        session.write(&name, &value)?;
-    }
-    Ok(())
 }

@@ -55,6 +55,12 @@ pub struct Row {
     pub peak_device_bytes: usize,
     pub peak_resident_bytes: Option<u64>,
     pub parameters: Option<usize>,
+    /// Of training steps: images a second, and the share of their time that passed before the device was
+    /// given a step: choosing, gathering and writing its batch.
+    #[serde(default)]
+    pub images_per_sec: Option<f64>,
+    #[serde(default)]
+    pub input_share: Option<f64>,
 }
 
 impl Row {
@@ -81,6 +87,8 @@ impl Row {
             peak_device_bytes: 0,
             peak_resident_bytes: system::peak_resident_bytes(),
             parameters: None,
+            images_per_sec: None,
+            input_share: None,
         }
     }
 
@@ -93,7 +101,7 @@ impl Row {
         }
         let share = |s: Option<f64>| s.map_or_else(|| "    -".into(), |s| format!("{:>4.0}%", s * 100.0));
         system::line(&format!(
-            "{:<22} {:>10.3} {:>9.3} {:>9.3} {:>8.1} {} {:>7.1} {} {:>4} {:>9.1} {:>10} {:>10}",
+            "{:<22} {:>10.3} {:>9.3} {:>9.3} {:>8.1} {} {:>7.1} {} {:>4} {:>9.1} {:>10} {:>10} {:>9} {:>7}",
             self.case,
             self.median_ms,
             self.min_ms,
@@ -106,6 +114,8 @@ impl Row {
             self.us_per_kernel,
             bytes(self.peak_device_bytes),
             self.peak_resident_bytes.map_or_else(|| "-".into(), |b| bytes(b as usize)),
+            self.images_per_sec.map_or_else(|| "-".into(), |n| format!("{n:.0}")),
+            self.input_share.map_or_else(|| "-".into(), |s| format!("{:.2}%", s * 100.0)),
         ));
         Ok(())
     }
@@ -114,8 +124,21 @@ impl Row {
 /// The heads of the columns of [`Row::print`].
 pub fn head() {
     system::line(&format!(
-        "{:<22} {:>10} {:>9} {:>9} {:>8} {:>5} {:>7} {:>5} {:>4} {:>9} {:>10} {:>10}",
-        "case", "median ms", "min", "max", "GFLOP/s", "", "GB/s", "", "krn", "us each", "device", "process"
+        "{:<22} {:>10} {:>9} {:>9} {:>8} {:>5} {:>7} {:>5} {:>4} {:>9} {:>10} {:>10} {:>9} {:>7}",
+        "case",
+        "median ms",
+        "min",
+        "max",
+        "GFLOP/s",
+        "",
+        "GB/s",
+        "",
+        "krn",
+        "us each",
+        "device",
+        "process",
+        "images/s",
+        "input"
     ));
 }
 

@@ -130,7 +130,7 @@ fn only_length_differs(old: &Recipe, new: &Recipe) -> Result<(), CliError> {
 fn trainer_for(args: &TrainArgs, recipe: &Recipe) -> Result<Trainer, CliError> {
     let data = data::load_for(recipe)?;
     let session = device::session(&args.device)?;
-    Ok(Trainer::new(session, recipe.clone(), data)?)
+    Ok(device::trainer(session, recipe.clone(), data)?)
 }
 
 /// Another device or build gives other bits: said, not refused.

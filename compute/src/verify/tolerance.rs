@@ -1,22 +1,22 @@
-//! How closely a device must agree with the f64 reference (ENGINE's numerics policy): one check
-//! for all tests. A NaN never agrees, unless the reference is NaN too.
+//! How closely a device must agree with the f64 reference, by the class of an op ([`Tolerance`]): one check for
+//! the tests and for `chainrule verify`. A NaN never agrees, unless the reference is NaN too.
 
-use compute::cell::eval::eval;
-use compute::cell::{Bin, Cell, Red, abs};
-use compute::ops::Tolerance;
-use compute::tensor::unravel;
+use crate::cell::eval::eval;
+use crate::cell::{Bin, Cell, Red, abs};
+use crate::ops::Tolerance;
+use crate::tensor::unravel;
 
 /// The largest chain of additions that a kernel may have.
 const CHAIN: usize = 1024;
 
-/// What is wrong with `got`, if anything. `terms` is the sum of the absolute values of what was
-/// added; [`Tolerance::Exact`] and [`Tolerance::Transcendental`] do not look at it.
-pub fn check(tolerance: Tolerance, got: f64, want: f64, terms: f64) -> Result<(), String> {
+/// The error of `got` as a share of what is allowed, or what is wrong with it. `terms` is the sum of the
+/// absolute values of what was added; [`Tolerance::Exact`] and [`Tolerance::Transcendental`] do not look at it.
+pub fn check(tolerance: Tolerance, got: f64, want: f64, terms: f64) -> Result<f64, String> {
     if got.is_nan() || want.is_nan() {
-        return if got.is_nan() && want.is_nan() { Ok(()) } else { Err(format!("{got} where {want} is right")) };
+        return if got.is_nan() && want.is_nan() { Ok(0.0) } else { Err(format!("{got} where {want} is right")) };
     }
     if got == want {
-        return Ok(());
+        return Ok(0.0);
     }
     // The reference is exact; a device stores f32.
     let stored = f64::from(want as f32);
@@ -27,10 +27,11 @@ pub fn check(tolerance: Tolerance, got: f64, want: f64, terms: f64) -> Result<()
         Tolerance::Transcendental => 1e-6 + 1e-5 * want.abs(),
         Tolerance::Reduction(n) => 4.0 * (n.clamp(1, CHAIN) as f64).sqrt() * f64::from(f32::EPSILON) * terms,
     };
-    if (got - want).abs() <= allowed || got == stored {
-        return Ok(());
+    let error = (got - want).abs();
+    if error <= allowed || got == stored {
+        return Ok(if got == stored { 0.0 } else { error / allowed });
     }
-    Err(format!("{got} where {want} is right: off by {:e}, allowed {allowed:e}", (got - want).abs()))
+    Err(format!("{got} where {want} is right: off by {error:e}, allowed {allowed:e}"))
 }
 
 /// A cell with the absolute value around every term that is added: its value is `sum |terms|`.

@@ -1,8 +1,11 @@
-//! Deterministic inputs for the samples of the op pages.
+//! Deterministic inputs for the samples of the op pages, and samples past every tile.
 
-use compute::cell::rand::bits;
-use compute::graph::TensorType;
-use compute::ops::{Fill, Sample};
+use crate::cell::rand::bits;
+use crate::graph::TensorType;
+use crate::ops::elementwise::Unary;
+use crate::ops::matmul::Matmul;
+use crate::ops::{Fill, PAGES, Sample, Tolerance};
+use crate::tensor::DType;
 
 /// Spacing of [`Fill::Uniform`] numbers; each input has its own offset on this grid, so numbers of
 /// different inputs differ by at least a quarter of it, far more than any difference step.
@@ -36,7 +39,7 @@ pub fn fill(ty: &TensorType, fill: &Fill, input: usize) -> Vec<f64> {
 }
 
 fn round(ty: &TensorType, v: f64) -> f64 {
-    if ty.dtype == compute::tensor::DType::F32 { f64::from(v as f32) } else { v }
+    if ty.dtype == DType::F32 { f64::from(v as f32) } else { v }
 }
 
 /// All inputs of a sample.
@@ -46,11 +49,30 @@ pub fn inputs(sample: &Sample) -> Vec<Vec<f64>> {
 
 /// The samples of all pages.
 pub fn all() -> Vec<Sample> {
-    compute::ops::PAGES.iter().flat_map(|page| (page.samples)()).collect()
+    PAGES.iter().flat_map(|page| (page.samples)()).collect()
 }
 
 /// What a sample is called in a failure.
 pub fn label(sample: &Sample) -> String {
     let types: Vec<String> = sample.inputs.iter().map(|(ty, _)| ty.to_string()).collect();
     format!("{:?} of {}", sample.op, types.join(", "))
+}
+
+/// Past every register tile, past a split, past the limit of a grid's side; vector loads and none.
+pub fn large_shapes() -> Vec<Sample> {
+    let sample = |op: Matmul, a: [usize; 2], b: [usize; 2], k: usize| {
+        let fill = Fill::Uniform(-1.0, 1.0);
+        Sample::new(op, vec![(TensorType::f32(a), fill.clone()), (TensorType::f32(b), fill)], Tolerance::Reduction(k))
+    };
+    let plain = |transpose_a, transpose_b| Matmul { transpose_a, transpose_b, bias: false };
+    vec![
+        sample(plain(false, false), [257, 260], [260, 300], 260),
+        sample(plain(false, true), [256, 64], [288, 64], 64),
+        // The largest tile of `lanes`, in parts of the longest span.
+        sample(plain(false, false), [67, 9000], [9000, 300], 9000),
+        sample(plain(true, false), [36, 260], [36, 264], 36),
+        sample(plain(false, true), [64, 20_000], [10, 20_000], 20_000),
+        sample(plain(true, true), [5003, 12], [7, 5003], 5003),
+        Sample::new(Unary::Neg, vec![(TensorType::f32([65_537 * 64 + 3]), Fill::Uniform(-1.0, 1.0))], Tolerance::Exact),
+    ]
 }
