@@ -7,7 +7,7 @@
 use compute::backend::gpu::Variants;
 use compute::backend::gpu::kernel::{self, Class, Dispatch};
 use compute::backend::{Backend, BackendError, ProgramId};
-use compute::graph::{Graph, Kind, Leaf, Node, NodeId};
+use compute::graph::{Graph, Kind, Leaf, NodeId};
 use compute::plan::{Kernel, Plan};
 use compute::rewrite::Fusion;
 use compute::session::Session;
@@ -15,7 +15,7 @@ use compute::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::device::{self, Devices};
-use super::scene::Live;
+use super::scene::{Live, tensor};
 use super::{Choice, KernelInfo, Shader};
 
 /// Which form of a kernel to run, and on what.
@@ -81,7 +81,7 @@ pub fn list(live: &Live, devices: &Devices) -> Result<Vec<KernelInfo>, String> {
     plan.kernels
         .iter()
         .map(|k| {
-            let first = k.outputs[0];
+            let first = k.main();
             let naive = shaders(kernel::naive(plan, k, own))?;
             let fast = shaders(kernel::dispatches(plan, k, own))?;
             let other = shaders(kernel::dispatches(plan, k, opposite))?;
@@ -111,7 +111,8 @@ fn alone(plan: &Plan, k: &Kernel) -> (Graph, Vec<NodeId>) {
             g = g.cut(id, &feed_name(id));
         }
     }
-    g.updates.clear();
+    // New states stay new states: written over the old ones, in one pass.
+    g.updates.retain(|(leaf, value)| k.in_place.contains(&(*value, *leaf)));
     g.outputs = k.outputs.iter().enumerate().map(|(i, id)| (format!("y{i}"), *id)).collect();
     (g, k.reads.clone())
 }
@@ -138,8 +139,11 @@ pub async fn time(
     let (g, reads) = alone(&plan, kernel);
     let mut inputs = vec![];
     for id in reads.iter().filter(|id| g.find(&feed_name(**id)).is_some()) {
-        let original = original(&plan, *id).ok_or_else(|| format!("{} is not in the scene", node(&plan, *id).name))?;
-        inputs.push((feed_name(*id), live.tensor(original).await?));
+        let value = match original(&plan, *id) {
+            Some(original) => live.tensor(original).await?,
+            None => between(live, &plan, *id).await?,
+        };
+        inputs.push((feed_name(*id), value));
     }
     let want = match live.definition.take().filter(|(of, _)| *of == k) {
         Some((_, known)) => known,
@@ -188,8 +192,11 @@ pub async fn time(
     Ok(timing)
 }
 
-fn node(plan: &Plan, id: NodeId) -> &Node {
-    plan.graph.node(id)
+/// A value that only the plan has: a sum whose constants were taken out.
+async fn between(live: &mut Live, plan: &Plan, id: NodeId) -> Result<Tensor, String> {
+    let values = live.session.inspect(&plan.graph, &[id]).await.map_err(|e| e.to_string())?;
+    let numbers: Vec<f32> = values.into_iter().flatten().map(|v| v as f32).collect();
+    tensor(plan.graph.ty(id), &numbers).ok_or_else(|| format!("{} has no value", plan.graph.node(id).name))
 }
 
 /// The scene's node that became this one of the plan.

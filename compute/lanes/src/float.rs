@@ -26,6 +26,7 @@ pub trait Float:
     const ONE: Self;
     fn from_f64(v: f64) -> Self;
     fn from_i64(v: i64) -> Self;
+    fn from_u8(v: u8) -> Self;
     fn to_f64(self) -> f64;
     fn exp(self) -> Self;
     fn ln(self) -> Self;
@@ -57,6 +58,10 @@ impl Float for f64 {
 
     fn from_i64(v: i64) -> f64 {
         v as f64
+    }
+
+    fn from_u8(v: u8) -> f64 {
+        v.into()
     }
 
     fn to_f64(self) -> f64 {
@@ -221,6 +226,11 @@ impl Float for f32 {
 
     fn from_i64(v: i64) -> f32 {
         v as f32
+    }
+
+    #[inline(always)]
+    fn from_u8(v: u8) -> f32 {
+        v.into()
     }
 
     fn to_f64(self) -> f64 {

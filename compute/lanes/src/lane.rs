@@ -109,7 +109,7 @@ impl<T: Float> Machine<'_, T> {
                 (View::U8(x), Int::G(g)) => {
                     for (o, &k) in out.iter_mut().zip(&m.r.g[g as usize][m.lo..m.hi]) {
                         match x.get(k as usize) {
-                            Some(v) => *o = T::from_i64((*v).into()),
+                            Some(v) => *o = T::from_u8(*v),
                             None => fault = Some(k),
                         }
                     }
@@ -117,7 +117,7 @@ impl<T: Float> Machine<'_, T> {
                 (View::U8(x), Int::A(r, 1)) if m.masked == 0 => {
                     let from = m.r.i[r as usize] + m.lo as i64;
                     match usize::try_from(from).ok().and_then(|f| x.get(f..f + out.len())) {
-                        Some(x) => out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::from_i64(v.into())),
+                        Some(x) => out.iter_mut().zip(x).for_each(|(o, &v)| *o = T::from_u8(v)),
                         None => fault = Some(from),
                     }
                 }

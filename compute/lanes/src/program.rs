@@ -33,6 +33,9 @@ pub struct Program {
     /// Elements of the output.
     pub len: usize,
     pub mode: Mode,
+    /// Lines of several short rows: the register of the place in a line, and its length. The register of
+    /// the last group of axes then holds the place in all rows.
+    pub line: Option<(u32, usize)>,
     /// Instructions before everything, before each row, and for each block.
     pub once: Vec<Instr>,
     pub row: Vec<Instr>,

@@ -86,13 +86,16 @@ impl Program {
             }
             Mode::Lines => {
                 let (last, length) = self.axes.last().copied().unwrap_or((0, 1));
+                let (place, line) = self.line.unwrap_or((last, length));
                 let (mut done, mut ready) = (0, (0, 0));
-                let mut from = start % length;
+                let mut at = start % length;
                 m.set_axes(&self.axes, start);
                 while done < out.len() {
-                    let n = (length - from).min(out.len() - done);
+                    let from = at % line;
+                    let n = (line - from).min(length - at).min(out.len() - done);
                     m.lanes(n);
-                    m.r.i[last as usize] = from as i64;
+                    m.r.i[last as usize] = at as i64;
+                    m.r.i[place as usize] = from as i64;
                     if ready != (from, n) {
                         m.exec(&self.row)?;
                         ready = (from, n);
@@ -100,8 +103,11 @@ impl Program {
                     m.exec(&self.block)?;
                     m.store(self.result, &mut out[done..done + n])?;
                     done += n;
-                    from = 0;
-                    m.next_row(&self.axes);
+                    at += n;
+                    if at == length {
+                        at = 0;
+                        m.next_row(&self.axes);
+                    }
                 }
             }
             Mode::Rows => {

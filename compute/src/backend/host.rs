@@ -227,7 +227,7 @@ impl<T: Number> Backend for Host<T> {
         }
         let mut steps = vec![];
         for k in &plan.kernels {
-            let name = k.outputs.first().map_or(String::new(), |id| graph.node(*id).name.clone());
+            let name = graph.node(k.main()).name.clone();
             let made = T::kernel(&plan, k, &place)
                 .map_err(|message| BackendError::Kernel { kernel: name.clone(), message })?;
             steps.extend(made.into_iter().map(|s| (name.clone(), s)));

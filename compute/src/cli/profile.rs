@@ -113,12 +113,12 @@ fn number_repeats(spans: &mut [Span]) {
 fn kernel<'a>(plan: &'a Plan, label: &str) -> Option<&'a crate::plan::Kernel> {
     let (name, number) = label.rsplit_once(" #").map_or((label, 1), |(name, k)| (name, k.parse().unwrap_or(1)));
     let name = name.strip_suffix(".combine").unwrap_or(name);
-    let made = |k: &&crate::plan::Kernel| plan.graph.node(k.outputs[0]).name == name;
+    let made = |k: &&crate::plan::Kernel| plan.graph.node(k.main()).name == name;
     plan.kernels.iter().filter(made).nth(number - 1)
 }
 
 fn op_of(plan: &Plan, label: &str) -> &'static str {
-    kernel(plan, label).and_then(|k| plan.graph.node(k.outputs[0]).op()).map_or("", |op| op.name())
+    kernel(plan, label).and_then(|k| plan.graph.node(k.main()).op()).map_or("", |op| op.name())
 }
 
 fn table(plan: &Plan, steps: &[Vec<Span>], whole: f64, title: &str) {
@@ -178,7 +178,7 @@ fn trace(plan: &Plan, steps: &[Vec<Span>], name: &str) -> serde_json::Value {
                 "ts": start + s.from, "dur": s.to - s.from,
                 "args": {
                     "op": op_of(plan, &s.label),
-                    "shape": k.map(|k| format!("{:?}", plan.graph.shape(k.outputs[0]))),
+                    "shape": k.map(|k| format!("{:?}", plan.graph.shape(k.main()))),
                     "flops": k.map(|k| k.flops), "bytes": k.map(|k| k.bytes), "reads": reads,
                 },
             }));

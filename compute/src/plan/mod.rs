@@ -49,6 +49,16 @@ pub struct Kernel {
     pub bytes: usize,
 }
 
+impl Kernel {
+    /// The node that it is called by: of elementwise outputs the last, which the others lead to.
+    pub fn main(&self) -> NodeId {
+        match self.lowering {
+            Lowering::Cells => self.outputs[self.outputs.len() - 1],
+            _ => self.outputs[0],
+        }
+    }
+}
+
 /// See the module's introduction.
 #[derive(Clone, Debug)]
 pub struct Plan {

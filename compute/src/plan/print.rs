@@ -15,7 +15,7 @@ impl fmt::Display for Plan {
         )?;
         for (k, kernel) in self.kernels.iter().enumerate() {
             let name = |id: &crate::graph::NodeId| g.node(*id).name.clone();
-            let id = kernel.outputs[0];
+            let id = kernel.main();
             let op = g.node(id).op().map_or("", |op| op.name());
             let label = if name(&id).ends_with(op) { name(&id) } else { format!("{} = {op}", name(&id)) };
             let place = match self.storage[id.index()] {
@@ -36,7 +36,7 @@ impl fmt::Display for Plan {
                     kernel.inlined.iter().filter_map(|n| g.node(*n).op()).map(|op| op.name()).collect();
                 write!(f, "; {}", ops.join(", "))?;
             }
-            for also in &kernel.outputs[1..] {
+            for also in kernel.outputs.iter().filter(|o| **o != id) {
                 write!(f, "; also {}", name(also))?;
             }
             writeln!(f)?;

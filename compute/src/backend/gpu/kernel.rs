@@ -201,7 +201,7 @@ pub(super) fn output_name(k: usize) -> String {
 
 /// What a kernel is called.
 pub fn label(plan: &Plan, kernel: &Kernel) -> String {
-    kernel.outputs.first().map_or_else(String::new, |o| plan.graph.node(*o).name.clone())
+    plan.graph.node(kernel.main()).name.clone()
 }
 
 /// The dispatches of a kernel, in order.

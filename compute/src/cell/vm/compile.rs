@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lin::{Atom, Lin, Lins};
+use super::lin::{Along, Atom, Lin, Lins, Tile};
 use crate::cell::{Cell, Cond, Var, inline};
 use crate::tensor::DType;
 use lanes::instr::{Instr, Int, Val};
@@ -234,8 +234,20 @@ impl Compiler<'_> {
     fn lin_info(&self, l: &Lin) -> Info {
         let mut out = Info { risky: !self.lins.divides_safely(l), ..Info::default() };
         l.visit(&mut |l| {
+            let tile = self.tile();
+            if let Some((t, lane)) = tile {
+                let depth = match self.lins.along(l, t) {
+                    Along::None => 0,
+                    Along::Row(_) => lane.depth,
+                    Along::Flat(_) | Along::Else => self.axis_depth,
+                };
+                out = out.or(Info { depth, varies: depth > 0, ..Info::default() });
+            }
             for (a, _) in &l.terms {
                 let (depth, varies) = match a {
+                    Atom::Axis(k) if tile.is_some_and(|(t, _)| [t.row, t.lane].contains(&self.lins.group(*k))) => {
+                        continue;
+                    }
                     Atom::Axis(k) => match self.lane {
                         Some(l) if l.over == Over::All || l.over == Over::Axis(self.lins.group(*k)) => (l.depth, true),
                         _ => (self.axis_depth, false),
@@ -254,6 +266,12 @@ impl Compiler<'_> {
             }
         });
         out
+    }
+
+    /// The tile that the lanes run over.
+    pub(super) fn tile(&self) -> Option<(Tile, Lane)> {
+        let (t, lane) = (self.lins.tile?, self.lane?);
+        (lane.over == Over::Axis(t.lane)).then_some((t, lane))
     }
 
     /// Whether a load is inside its input whatever the indices.

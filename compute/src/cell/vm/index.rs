@@ -1,7 +1,7 @@
 //! Compiling indices: linear forms to integer registers, offsets of loads and their checks.
 
 use super::compile::{Compiler, Over};
-use super::lin::{Atom, Lin};
+use super::lin::{Along, Atom, Lin};
 use crate::cell::{IdxOp, Var};
 use crate::sorting::sorted;
 use lanes::instr::{Instr, Int};
@@ -18,7 +18,27 @@ impl Compiler<'_> {
         let mut affine = vec![];
         let mut general = vec![];
         let mut risky_any = false;
+        let tile = self.tile();
+        if let Some((t, lane)) = tile {
+            match self.lins.along(l, t) {
+                Along::None => {}
+                // The register of the rows holds the place in all of them.
+                Along::Flat(k) => affine.push((self.axis_depth, t.row as u32, 1, k)),
+                Along::Row(k) => {
+                    let (place, n) = (Int::A(lane.base, 1), Int::U(self.int_const(t.length)));
+                    let (g, depth) =
+                        self.emit(lane.depth, false, Self::new_g, |dst| Instr::GOp(dst, IdxOp::Mod, place, n));
+                    general.push((depth, Int::G(g), k));
+                }
+                Along::Else => return Err("a form that no tile has".into()),
+            }
+        }
         for (a, k) in &l.terms {
+            if let (Atom::Axis(x), Some((t, _))) = (a, tile)
+                && [t.row, t.lane].contains(&self.lins.group(*x))
+            {
+                continue;
+            }
             // The last of a group carries the flat position of them all.
             if !self.lins.carries(a) {
                 continue;

@@ -104,6 +104,33 @@ pub struct Lins<'a> {
     pub merged: Vec<usize>,
     /// The same of reductions: each variable that is merged into that of the reduction just inside it.
     pub joined: BTreeMap<Var, Var>,
+    /// Where lanes run over several rows at once.
+    pub tile: Option<Tile>,
+}
+
+/// The last two groups of axes taken as one line of lanes: every form is a place along it, or the same for all
+/// rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tile {
+    /// The last axes of the two groups.
+    pub row: usize,
+    pub lane: usize,
+    /// Length of a row, and rows.
+    pub length: i64,
+    pub rows: i64,
+}
+
+/// How a form depends on a tile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Along {
+    /// Not at all.
+    None,
+    /// By the place in all rows, times this.
+    Flat(i64),
+    /// By the place in a row, times this.
+    Row(i64),
+    /// In another way.
+    Else,
 }
 
 /// An interval that says nothing. Small enough to be added up without overflow.
@@ -155,6 +182,16 @@ impl Lins<'_> {
     /// The last axis of the group of an axis.
     pub fn group(&self, axis: usize) -> usize {
         self.merged.get(axis).copied().unwrap_or(axis)
+    }
+
+    /// See [`Along`].
+    pub fn along(&self, l: &Lin, t: Tile) -> Along {
+        match (l.coefficient(&Atom::Axis(t.row)), l.coefficient(&Atom::Axis(t.lane))) {
+            (0, 0) => Along::None,
+            (0, k) => Along::Row(k),
+            (j, k) if j == k * t.length => Along::Flat(k),
+            _ => Along::Else,
+        }
     }
 
     /// Whether an atom carries the flat position of its group, or has none.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::lin::{Atom, Lin, Lins};
+use super::BLOCK;
+use super::lin::{Along, Atom, Lin, Lins, Tile};
 use crate::cell::{Cell, Cond, Idx, Var};
 
 /// Every linear form whose value the program uses as it stands: flat offsets where the load is
@@ -93,6 +94,43 @@ pub(super) fn axes(lins: &Lins, cell: &Cell) -> Vec<usize> {
         }
     }
     merged
+}
+
+/// The last two groups of axes as lines of several rows, if that can be: rows are short, no condition asks for
+/// a place, and every form is a place in the whole or in a row. (Columns of a table with numbers of their own.)
+pub(super) fn tile(lins: &Lins, cell: &Cell) -> Option<Tile> {
+    let mut groups: Vec<(usize, i64)> = vec![];
+    for k in (0..lins.dims.len()).filter(|&k| lins.dims[k] != 1) {
+        match groups.last_mut() {
+            Some((last, n)) if *last == lins.group(k) => *n *= lins.dims[k],
+            _ => groups.push((lins.group(k), lins.dims[k])),
+        }
+    }
+    let &[.., (row, rows), (lane, length)] = groups.as_slice() else { return None };
+    let tile = Tile { row, lane, length, rows };
+    let mut fits = 2 * length <= BLOCK as i64 && !asks_for_place(cell);
+    forms(lins, cell, &mut |l| fits &= lins.along(l, tile) != Along::Else);
+    fits.then_some(tile)
+}
+
+/// Whether a condition anywhere in the cell compares indices.
+fn asks_for_place(cell: &Cell) -> bool {
+    fn condition(c: &Cond) -> bool {
+        match c {
+            Cond::Idx(..) => true,
+            Cond::Num(_, a, b) => asks_for_place(a) || asks_for_place(b),
+            Cond::Finite(a) => asks_for_place(a),
+            Cond::And(a, b) | Cond::Or(a, b) => condition(a) || condition(b),
+            Cond::Not(a) => condition(a),
+        }
+    }
+    match cell {
+        Cell::Const(_) | Cell::Local(_) | Cell::Int(_) | Cell::Load(..) => false,
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => asks_for_place(a) || asks_for_place(b),
+        Cell::Un(_, a) => asks_for_place(a),
+        Cell::If(c, a, b) => condition(c) || asks_for_place(a) || asks_for_place(b),
+        Cell::Reduce(_, _, _, _, body) => asks_for_place(body),
+    }
 }
 
 /// The reductions that are merged with the one just inside them: both over whole ranges, and every

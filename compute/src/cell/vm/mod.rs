@@ -40,7 +40,14 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
     let cell = inline::at_index(cell, &[], &mut 0);
     let dims: Vec<i64> = output.shape.iter().map(|&d| d as i64).collect();
     let rank = dims.len();
-    let mut lins = Lins { dims, inputs, ranges: BTreeMap::new(), merged: (0..rank).collect(), joined: BTreeMap::new() };
+    let mut lins = Lins {
+        dims,
+        inputs,
+        ranges: BTreeMap::new(),
+        merged: (0..rank).collect(),
+        joined: BTreeMap::new(),
+        tile: None,
+    };
     lins.bind_ranges(&cell);
     lins.merged = merge::axes(&lins, &cell);
     lins.joined = merge::reductions(&lins, &cell);
@@ -61,6 +68,17 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
         _ if last.is_some_and(|(_, n)| n <= BLOCK) => Mode::Lines,
         _ => Mode::Rows,
     };
+    let mut line = None;
+    if let (Some(Over::Axis(_)), Mode::Lines) = (over, mode)
+        && let Some(t) = merge::tile(&lins, &cell)
+    {
+        lins.tile = Some(t);
+        axes.pop();
+        let whole = (t.length * t.rows) as usize;
+        axes.iter_mut().filter(|(k, _)| *k == t.row as u32).for_each(|(_, n)| *n = whole);
+        let rows = (BLOCK as i64 / t.length).min(t.rows);
+        line = Some((t.lane as u32, (rows * t.length) as usize));
+    }
     let registers = rank as u32;
     let mut c = Compiler {
         lins,
@@ -94,6 +112,7 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
         axes,
         len: output.numel(),
         mode,
+        line,
         once: next(),
         row: next(),
         block: next(),

@@ -136,6 +136,7 @@ fn reductions_over_a_flat_position_are_one() {
                 ranges: BTreeMap::new(),
                 merged: vec![0],
                 joined: BTreeMap::new(),
+                tile: None,
             };
             lins.bind_ranges(&cell);
             assert_eq!(merge::reductions(&lins, &cell).len(), merged, "{cell:?}");
@@ -147,4 +148,31 @@ fn reductions_over_a_flat_position_are_one() {
     let cell = nest(Red::Sum, |b, h, w| vec![b, ax(0), h, w]);
     let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 6)];
     compare(&cell, &TensorType::f32([1]), &[&x], &data, 1).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn short_rows_run_several_at_once() {
+    let row = |v| vec![Idx::Axis(v)];
+    for (shape, tiled) in [([2, 40, 30], true), ([3, 7, 64], true), ([1, 1000, 2], true), ([2, 3, 300], false)] {
+        let (x, m) = (TensorType::f32(shape), TensorType::f32([shape[2]]));
+        let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 7), fill(&m, &Fill::Uniform(0.5, 1.5), 8)];
+        let whole = || load(0, (0..3).map(Idx::Axis).collect());
+        let cell = (whole() - load(1, row(2))) / load(1, row(2));
+        let program = compile(&cell, &x, &[&x, &m]).expect("a program");
+        assert_eq!(program.line.is_some(), tiled, "{shape:?}");
+        compare(&cell, &x, &[&x, &m], &data, 5000).unwrap_or_else(|e| panic!("{e}: {shape:?}"));
+        // From any place on.
+        let mut part = vec![0.0; x.numel() / 3];
+        let mut all = vec![0.0; x.numel()];
+        let views = [View::Num(&data[0][..]), View::Num(&data[1][..])];
+        program.run(&views, 0, &mut all, &mut Scratch::default()).expect("all");
+        program.run(&views, 17, &mut part, &mut Scratch::default()).expect("a part");
+        assert_eq!(part, all[17..17 + part.len()]);
+        // A number of each row keeps rows apart.
+        let by_row = TensorType::f32([shape[1]]);
+        let data = [data[0].clone(), fill(&by_row, &Fill::Uniform(0.5, 1.5), 9)];
+        let cell = whole() * load(1, row(1));
+        assert!(compile(&cell, &x, &[&x, &by_row]).expect("a program").line.is_none(), "{shape:?}");
+        compare(&cell, &x, &[&x, &by_row], &data, 5000).unwrap_or_else(|e| panic!("{e}: {shape:?}"));
+    }
 }
