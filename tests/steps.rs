@@ -95,7 +95,7 @@ pub async fn each_kernel_alone_is_the_same_step(make: impl Fn() -> Box<dyn Backe
     let graph = each.network().graph.clone();
     let plan = each.session().plan(&graph).unwrap_or_else(|e| panic!("{e}"));
     for kernel in &plan.kernels {
-        let name = &plan.graph.node(kernel.outputs[0]).name;
+        let name = &plan.graph.node(kernel.main()).name;
         assert!(labels.contains(name), "{name} was not told; told: {labels:?}");
     }
 }

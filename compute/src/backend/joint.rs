@@ -97,7 +97,7 @@ impl Joint {
             for (at, (view, source)) in views.iter_mut().zip(sources).enumerate() {
                 *view = match self.outputs.iter().position(|o| o.buffer == source.buffer) {
                     _ if output.own == Some(at) => View::Part(&old, from),
-                    Some(other) => View::Part(&piece[other], from),
+                    Some(other) => View::Part(piece[other], from),
                     None => buffers[source.buffer].view(&source.ty),
                 };
             }

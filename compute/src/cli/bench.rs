@@ -171,13 +171,19 @@ impl Bench<'_> {
         system::reset_peak_resident_bytes();
         let job = self.args.job;
         let data = arbitrary(shape, if job { images_in(&recipe.data.set) } else { recipe.train.batch })?;
-        let mut trainer = device::trainer(device::session(&self.args.device)?, recipe, data)?;
+        let session = device::session(&self.args.device)?;
+        let start = Instant::now();
+        let mut trainer = device::trainer(session, recipe, data)?;
+        trainer.step()?;
+        block_on(trainer.metrics())?;
+        let first_ms = Some(start.elapsed().as_secs_f64() * 1e3);
         let taken = job::steps(&mut trainer, self.args.repeats, job)?;
         let graph = trainer.network().graph.clone();
         let work = Work::of(&trainer.session().plan(&graph)?);
         let name = if job { format!("job: {name}") } else { name.into() };
         let row = Row::new(&name, &taken.ms, work, self.ceilings);
-        let row = Row { images_per_sec: Some(taken.images_per_sec), input_share: Some(taken.input_share), ..row };
+        let (images_per_sec, input_share) = (Some(taken.images_per_sec), Some(taken.input_share));
+        let row = Row { images_per_sec, input_share, first_ms, ..row };
         let params = trainer.parameter_count();
         self.keep(trainer.session(), row, Some(params))
     }

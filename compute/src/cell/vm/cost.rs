@@ -5,7 +5,7 @@
 
 use super::BLOCK;
 use super::compile::Over;
-use super::lin::{Atom, Lin, Lins};
+use super::lin::{Atom, Lin, Lins, Tile};
 use crate::cell::{Cell, Cond, Idx, Var};
 
 /// Time of one lane when `over` has `lanes` lanes; what does not vary is shared by them.
@@ -172,11 +172,18 @@ pub(super) fn best_variable(lins: &Lins, cell: &Cell) -> Option<(Var, i64)> {
     best(lins, cell).1
 }
 
-/// What the lanes of the whole program run over: the last group of axes (given with its length),
-/// flat positions, or nothing, when every element is a reduction of its own.
-pub(super) fn lanes(lins: &Lins, cell: &Cell, last: Option<(usize, usize)>, elements: usize) -> Option<Over> {
+/// What the lanes of the whole program run over: the last group of axes (given with its length; with a tile
+/// several rows of it), flat positions, or nothing, when every element is a reduction of its own.
+pub(super) fn lanes(
+    lins: &Lins,
+    cell: &Cell,
+    last: Option<(usize, usize)>,
+    tile: Option<Tile>,
+    elements: usize,
+) -> Option<Over> {
     let mut options = vec![(element_cost(lins, cell), None)];
     if let Some((k, length)) = last {
+        let length = tile.map_or(length, |t| t.line());
         let lanes = (length as f64).min(BLOCK as f64);
         let e = Estimate { lins, over: Some(Over::Axis(k)), lanes };
         options.push((e.cell(cell) + 20.0 / lanes, Some(Over::Axis(k))));

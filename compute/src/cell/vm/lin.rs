@@ -120,6 +120,13 @@ pub struct Tile {
     pub rows: i64,
 }
 
+impl Tile {
+    /// Lanes of a line: of as many rows as fill a block.
+    pub fn line(&self) -> usize {
+        ((super::BLOCK as i64 / self.length).min(self.rows) * self.length) as usize
+    }
+}
+
 /// How a form depends on a tile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Along {

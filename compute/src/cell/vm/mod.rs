@@ -60,7 +60,8 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
         }
     }
     let last = axes.last().map(|&(k, n)| (k as usize, n));
-    let over = cost::lanes(&lins, &cell, last, output.numel());
+    let tile = merge::tile(&lins, &cell);
+    let over = cost::lanes(&lins, &cell, last, tile, output.numel());
     let terms = terms(&lins, &cell);
     let mode = match over {
         None => Mode::Element,
@@ -70,14 +71,13 @@ pub fn compile(cell: &Cell, output: &TensorType, inputs: &[&TensorType]) -> Resu
     };
     let mut line = None;
     if let (Some(Over::Axis(_)), Mode::Lines) = (over, mode)
-        && let Some(t) = merge::tile(&lins, &cell)
+        && let Some(t) = tile
     {
-        lins.tile = Some(t);
+        lins.tile = tile;
         axes.pop();
         let whole = (t.length * t.rows) as usize;
         axes.iter_mut().filter(|(k, _)| *k == t.row as u32).for_each(|(_, n)| *n = whole);
-        let rows = (BLOCK as i64 / t.length).min(t.rows);
-        line = Some((t.lane as u32, (rows * t.length) as usize));
+        line = Some((t.lane as u32, t.line()));
     }
     let registers = rank as u32;
     let mut c = Compiler {

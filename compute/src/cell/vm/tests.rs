@@ -156,7 +156,7 @@ fn short_rows_run_several_at_once() {
     for (shape, tiled) in [([2, 40, 30], true), ([3, 7, 64], true), ([1, 1000, 2], true), ([2, 3, 300], false)] {
         let (x, m) = (TensorType::f32(shape), TensorType::f32([shape[2]]));
         let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 7), fill(&m, &Fill::Uniform(0.5, 1.5), 8)];
-        let whole = || load(0, (0..3).map(Idx::Axis).collect());
+        let whole = || load(0, (0..3).map(Idx::Axis).collect::<Vec<_>>());
         let cell = (whole() - load(1, row(2))) / load(1, row(2));
         let program = compile(&cell, &x, &[&x, &m]).expect("a program");
         assert_eq!(program.line.is_some(), tiled, "{shape:?}");

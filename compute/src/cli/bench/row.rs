@@ -61,6 +61,9 @@ pub struct Row {
     pub images_per_sec: Option<f64>,
     #[serde(default)]
     pub input_share: Option<f64>,
+    /// From the recipe to the end of the first training step: graph, gradients, plan, kernels, weights.
+    #[serde(default)]
+    pub first_ms: Option<f64>,
 }
 
 impl Row {
@@ -89,6 +92,7 @@ impl Row {
             parameters: None,
             images_per_sec: None,
             input_share: None,
+            first_ms: None,
         }
     }
 
@@ -101,7 +105,7 @@ impl Row {
         }
         let share = |s: Option<f64>| s.map_or_else(|| "    -".into(), |s| format!("{:>4.0}%", s * 100.0));
         system::line(&format!(
-            "{:<22} {:>10.3} {:>9.3} {:>9.3} {:>8.1} {} {:>7.1} {} {:>4} {:>9.1} {:>10} {:>10} {:>9} {:>7}",
+            "{:<22} {:>10.3} {:>9.3} {:>9.3} {:>8.1} {} {:>7.1} {} {:>4} {:>9.1} {:>10} {:>10} {:>9} {:>7} {:>9}",
             self.case,
             self.median_ms,
             self.min_ms,
@@ -116,6 +120,7 @@ impl Row {
             self.peak_resident_bytes.map_or_else(|| "-".into(), |b| bytes(b as usize)),
             self.images_per_sec.map_or_else(|| "-".into(), |n| format!("{n:.0}")),
             self.input_share.map_or_else(|| "-".into(), |s| format!("{:.2}%", s * 100.0)),
+            self.first_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1}")),
         ));
         Ok(())
     }
@@ -124,7 +129,7 @@ impl Row {
 /// The heads of the columns of [`Row::print`].
 pub fn head() {
     system::line(&format!(
-        "{:<22} {:>10} {:>9} {:>9} {:>8} {:>5} {:>7} {:>5} {:>4} {:>9} {:>10} {:>10} {:>9} {:>7}",
+        "{:<22} {:>10} {:>9} {:>9} {:>8} {:>5} {:>7} {:>5} {:>4} {:>9} {:>10} {:>10} {:>9} {:>7} {:>9}",
         "case",
         "median ms",
         "min",
@@ -138,7 +143,8 @@ pub fn head() {
         "device",
         "process",
         "images/s",
-        "input"
+        "input",
+        "first ms"
     ));
 }
 
