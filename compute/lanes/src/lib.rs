@@ -24,6 +24,7 @@ pub mod vector;
 pub use float::Float;
 pub use program::{Program, View, Workers};
 pub use run::Scratch;
+pub use simd::{NOWHERE, keep_larger};
 pub use strides::Strides;
 
 /// Most lanes of a block.

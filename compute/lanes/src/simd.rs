@@ -6,6 +6,9 @@ use crate::kinds::{Bin, Cmp, Red, Un};
 #[cfg(target_arch = "x86_64")]
 use crate::machine::{Machine, machine};
 
+/// The place of what was not found yet.
+pub const NOWHERE: u32 = u32::MAX;
+
 /// An operand of a lane loop.
 #[derive(Clone, Copy)]
 pub enum Src<'a, T> {
@@ -99,6 +102,30 @@ fn mul_acc_body<T: Float>(d: &mut [T], a: Src<T>, b: Src<T>) {
 }
 
 #[inline(always)]
+fn keep_larger_body<T: Float>(best: &mut [T], place: &mut [u32], x: &[T], step: usize, first: u32) {
+    #[inline(always)]
+    fn go<'a, T: Float>(best: &mut [T], place: &mut [u32], x: impl Iterator<Item = &'a T>, step: u32, first: u32) {
+        let mut at = first;
+        for ((b, p), &x) in best.iter_mut().zip(place).zip(x) {
+            let take = (x > *b) | ((*p == NOWHERE) & (x == *b));
+            *b = if take { x } else { *b };
+            *p = if take { at } else { *p };
+            at = at.wrapping_add(step);
+        }
+    }
+    match step {
+        1 => go(best, place, x.iter(), 1, first),
+        2 => {
+            let (pairs, rest) = x.as_chunks::<2>();
+            let n = pairs.len().min(best.len());
+            go(&mut best[..n], &mut place[..n], pairs.iter().map(|p| &p[0]), 2, first);
+            go(&mut best[n..], &mut place[n..], rest.iter(), 2, first + 2 * n as u32);
+        }
+        _ => go(best, place, x.iter().step_by(step), step as u32, first),
+    }
+}
+
+#[inline(always)]
 fn select_body<T: Float>(d: &mut [T], m: &[T], a: Src<T>, b: Src<T>) {
     #[inline(always)]
     fn go<T: Float>(d: &mut [T], m: &[T], a: impl Iterator<Item = T>, b: impl Iterator<Item = T>) {
@@ -156,6 +183,9 @@ versions! {
     fold fold_avx2 fold_avx512 fold_body(red: Red, d: &mut [T], a: Src<T>);
     /// `d = d + a * b`, rounded twice
     mul_acc mul_acc_avx2 mul_acc_avx512 mul_acc_body(d: &mut [T], a: Src<T>, b: Src<T>);
+    /// Where `x[i * step]` is larger than `best[i]`, or the first equal one, it takes its place, and `place[i]` becomes
+    /// `first + i * step`.
+    keep_larger keep_larger_avx2 keep_larger_avx512 keep_larger_body(best: &mut [T], place: &mut [u32], x: &[T], step: usize, first: u32);
     /// `d = if m != 0 { a } else { b }`
     select select_avx2 select_avx512 select_body(d: &mut [T], m: &[T], a: Src<T>, b: Src<T>);
 }

@@ -37,6 +37,10 @@ pub struct DeepBackwardW {
     dy: Source,
     grid: Grid,
     images: usize,
+    /// Positions of a band.
+    len: usize,
+    /// Whether the bands of an image follow one another, or the images of a band.
+    by_image: bool,
     out: Place,
     bias: Option<Place>,
     /// Of each task: the gradient of w, then that of the bias.
@@ -47,9 +51,19 @@ pub struct DeepBackwardW {
 impl DeepBackwardW {
     pub fn new(conv: Conv, dy: Source, grid: Grid, images: usize, out: Place, bias: Option<Place>) -> DeepBackwardW {
         let size = out.ty.numel() + grid.channels;
-        let tasks = (grid.bands() * images).min(PARTS);
+        // Stored images are read one after the other: a band of all of them would touch a page of each channel of
+        // each for a few rows. What is computed is computed in bands that its grid prefers.
+        let stored = matches!((&conv.x, &dy), (Source::Stored(_), Source::Stored(_)));
+        let most = TILE / (conv.channels[0] * conv.window.taps());
+        let len = if stored { (most / grid.row).max(1) * grid.row } else { grid.band_len() }.min(grid.plane);
+        let by_image = stored && len < grid.plane;
+        let tasks = (grid.plane.div_ceil(len) * images).min(PARTS);
         let (parts, sums) = (vec![0.0; tasks * size], vec![0.0; size]);
-        DeepBackwardW { conv, dy, grid, images, out, bias, parts, sums }
+        DeepBackwardW { conv, dy, grid, images, len, by_image, out, bias, parts, sums }
+    }
+
+    fn bands(&self) -> usize {
+        self.grid.plane.div_ceil(self.len)
     }
 
     fn task(
@@ -60,12 +74,11 @@ impl DeepBackwardW {
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
         let Grid { channels, plane, .. } = self.grid;
-        let len = self.grid.band_len();
+        let len = self.len;
         let groups = self.conv.groups;
         let (taps, per) = (self.conv.channels[0] / groups * self.conv.window.taps(), channels / groups);
         let (dw, db) = part.split_at_mut(channels * taps);
-        let most = (TILE / (groups * taps)).min(CHAIN) / len;
-        let most = most.max(1);
+        let most = if self.by_image { 1 } else { ((TILE / (groups * taps)).min(CHAIN) / len).max(1) };
         let pitch = most * len + PAD;
         let mut tile = local.take(most * channels * len);
         let (mut left, mut right) = (local.take(channels * pitch), local.take(groups * taps * pitch));
@@ -73,7 +86,10 @@ impl DeepBackwardW {
         let mut chain = 0;
         let mut unit = units.start;
         while unit < units.end {
-            let (index, first) = (unit / self.images, unit % self.images);
+            let (index, first) = match self.by_image {
+                true => (unit % self.bands(), unit / self.bands()),
+                false => (unit / self.images, unit % self.images),
+            };
             let images = most.min(self.images - first).min(units.end - unit);
             let offset = index * len;
             let band = Band { first, images, offset, len: len.min(plane - offset) };
@@ -110,7 +126,7 @@ impl DeepBackwardW {
 impl Step<f32> for DeepBackwardW {
     fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
         let size = self.sums.len();
-        let units = self.grid.bands() * self.images;
+        let units = self.bands() * self.images;
         let mut parts = std::mem::take(&mut self.parts);
         let tasks = parts.len() / size;
         parts.fill(0.0);

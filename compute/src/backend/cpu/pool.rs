@@ -11,6 +11,7 @@ use crate::cell::vm::Workers;
 use crate::ops::pool::{Pool, Window};
 use crate::plan::{Kernel, Plan};
 use lanes::threads::prelude::*;
+use lanes::{NOWHERE, keep_larger};
 
 /// The fast form of a pooling kernel, if it has one.
 pub fn step(plan: &Plan, kernel: &Kernel, pool: Pool, find: Find) -> Result<Option<Box<dyn Step<f32>>>, String> {
@@ -78,22 +79,36 @@ fn largest(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut
     });
 }
 
+/// Windows that are searched side by side.
+const SIDE: usize = 64;
+
 /// Where the first largest element of each window is; the image's last place where none is a number.
 fn places(w: &Window, size: [usize; 2], outputs: [usize; 2], x: &[f32], y: &mut [u32]) {
-    const NONE: u32 = u32::MAX;
-    windows(w, size, outputs, |k, rows, columns| {
-        let (mut best, mut place) = (f32::NEG_INFINITY, NONE);
-        for r in rows.0..rows.1 {
-            let line = r * size[1] + columns.0..r * size[1] + columns.1;
-            for (x, at) in x[line.clone()].iter().zip(line) {
-                // Without branches, which would be foreseen half of the time.
-                let take = (*x > best) | ((place == NONE) & (*x == best));
-                best = if take { *x } else { best };
-                place = if take { at as u32 } else { place };
+    y.fill(NOWHERE);
+    let (columns, step) = (outputs[1], w.stride[1]);
+    if w.padding[1] == 0 && (columns - 1) * step + w.kernel[1] <= size[1] {
+        for (h, y) in y.chunks_exact_mut(columns).enumerate() {
+            let (from, to) = span(w, 0, h, size[0]);
+            for (k, y) in y.chunks_mut(SIDE).enumerate() {
+                let mut best = [f32::NEG_INFINITY; SIDE];
+                for (r, j) in (from..to).flat_map(|r| (0..w.kernel[1]).map(move |j| (r, j))) {
+                    let at = r * size[1] + k * SIDE * step + j;
+                    keep_larger(&mut best[..y.len()], y, &x[at..], step, at as u32);
+                }
             }
         }
-        y[k] = if place == NONE { (size[0] * size[1] - 1) as u32 } else { place };
-    });
+    } else {
+        windows(w, size, outputs, |k, rows, columns| {
+            let mut best = f32::NEG_INFINITY;
+            for at in (rows.0..rows.1).flat_map(|r| (columns.0..columns.1).map(move |s| r * size[1] + s)) {
+                if x[at] > best || (y[k] == NOWHERE && x[at] == best) {
+                    (best, y[k]) = (x[at], at as u32);
+                }
+            }
+        });
+    }
+    let last = (size[0] * size[1] - 1) as u32;
+    y.iter_mut().filter(|y| **y == NOWHERE).for_each(|y| *y = last);
 }
 
 /// Adds each window's gradient to the place that it chose.
@@ -163,5 +178,24 @@ mod tests {
         // The first window points at the last place, as in the definition, which is not its own.
         assert_eq!((y, index), ([low, low], [7, 2]));
         assert_eq!(dx, [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    /// Wide rows, steps of every kind, and many equal numbers: the first one counts.
+    #[test]
+    fn the_first_of_equal_numbers_wins_in_every_row() {
+        for (kernel, stride, columns) in [(2, 2, 150), (2, 2, 151), (3, 1, 140), (3, 2, 139), (2, 3, 200)] {
+            let w = Window { stride: [stride; 2], ..Window::square(kernel) };
+            let size = [7, columns];
+            let outputs = size.map(|n| (n - kernel) / stride + 1);
+            let x: Vec<f32> = (0..7 * columns).map(|i| (i * i % 5) as f32 - 2.0).collect();
+            let mut y = vec![0; outputs[0] * outputs[1]];
+            places(&w, size, outputs, &x, &mut y);
+            for (k, got) in y.iter().enumerate() {
+                let (h, v) = (k / outputs[1] * stride, k % outputs[1] * stride);
+                let all = (0..kernel * kernel).map(|t| (h + t / kernel) * columns + v + t % kernel);
+                let want = all.reduce(|a, b| if x[b] > x[a] { b } else { a });
+                assert_eq!(Some(*got as usize), want, "kernel {kernel} stride {stride} window {k}");
+            }
+        }
     }
 }
