@@ -112,6 +112,15 @@ unsafe fn panel_body<V: Vector>(m: usize, n: usize, p: Panel) {
             match n - j {
                 left if left >= 2 * V::SIZE => panel_strip::<V, 2, false>(m, 0, q),
                 left if left >= V::SIZE => panel_strip::<V, 1, false>(m, 0, q),
+                // Few columns of short vectors are not worth the code, which the page downloads.
+                left if V::SIZE <= 4 => (0..m).for_each(|i| {
+                    for j in 0..left {
+                        let c = q.c.add(i * q.c_rs + j);
+                        let first = if q.add { *c } else { 0.0 };
+                        let term = |sum, r| V::one(*q.a.add(i * q.a_rs + r * q.a_cs), *q.b.add(r * q.b_rs + j), sum);
+                        *c = (0..q.k).fold(first, term);
+                    }
+                }),
                 left => panel_strip::<V, 1, true>(m, left, q),
             }
             j += if n - j >= 2 * V::SIZE { 2 * V::SIZE } else { V::SIZE };

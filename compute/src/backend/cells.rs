@@ -1,7 +1,6 @@
 //! Kernels run by the interpreter: the fused definition, element for element.
 
 use super::host::{Buffer, Place, Step};
-use super::joint::Joint;
 use crate::cell::vm::{self, Float, Program, View, Workers};
 use crate::graph::{NodeId, TensorType};
 use crate::plan::{Kernel, Plan};
@@ -64,15 +63,12 @@ impl Fused {
     }
 }
 
-/// A kernel run by the interpreter: in one pass, or its outputs one after the other.
-pub fn steps<T: Float>(
+/// A kernel run by the interpreter, its outputs one after the other.
+pub fn apart<T: Float>(
     plan: &Plan,
     kernel: &Kernel,
     place: &dyn Fn(NodeId) -> Option<Place>,
 ) -> Result<Vec<Box<dyn Step<T>>>, String> {
-    if let Some(joint) = Joint::new(plan, kernel, place)? {
-        return Ok(vec![Box::new(joint)]);
-    }
     let one = |id: &NodeId| -> Result<Box<dyn Step<T>>, String> { Ok(Box::new(Cells::new(plan, kernel, *id, place)?)) };
     kernel.outputs.iter().map(one).collect()
 }

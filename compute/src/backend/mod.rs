@@ -9,7 +9,6 @@ mod cells;
 pub mod cpu;
 pub mod gpu;
 mod host;
-mod joint;
 pub mod reference;
 
 use std::future::Future;

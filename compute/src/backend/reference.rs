@@ -15,7 +15,7 @@ impl Number for f64 {
         kernel: &Kernel,
         place: &dyn Fn(NodeId) -> Option<Place>,
     ) -> Result<Vec<Box<dyn Step<f64>>>, String> {
-        cells::steps(plan, kernel, place)
+        cells::apart(plan, kernel, place)
     }
 }
 

@@ -7,6 +7,7 @@ mod blas;
 mod column_sum;
 mod conv;
 mod conv_deep;
+mod joint;
 mod matmul;
 mod operand;
 mod pointwise;
@@ -26,6 +27,7 @@ use crate::graph::NodeId;
 use crate::ops::Lowering;
 use crate::plan::{Kernel, Plan};
 use crate::tensor::Tensor;
+use joint::Joint;
 
 impl Number for f32 {
     fn kernel(
@@ -45,7 +47,10 @@ impl Number for f32 {
         if let Some(step) = fast {
             return Ok(vec![step]);
         }
-        cells::steps(plan, kernel, place)
+        if let Some(joint) = Joint::new(plan, kernel, place)? {
+            return Ok(vec![Box::new(joint)]);
+        }
+        cells::apart(plan, kernel, place)
     }
 }
 

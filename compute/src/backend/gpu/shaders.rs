@@ -7,7 +7,10 @@ pub const SHARED: &[(&str, &str)] = &[
 ];
 
 /// An entry point more for whatever imports `shared/gemm.wgsl`; it needs subgroups, so it is added
-/// where a device has them.
+/// where a device has them. Browsers do not offer them.
+#[cfg(target_arch = "wasm32")]
+pub const GEMM_LANES: &str = "";
+#[cfg(not(target_arch = "wasm32"))]
 pub const GEMM_LANES: &str = include_str!("../../../../shaders/shared/gemm_lanes.wgsl");
 
 pub const MATMUL: &str = include_str!("../../../../shaders/matmul.wgsl");

@@ -1,9 +1,9 @@
 //! A kernel of several outputs in one pass: a piece of each after the other, while what they read is in
 //! cache. An output that reads an earlier one, or what one will overwrite, does so at its own element.
 
-use super::cells::{Fused, MOST_SOURCES};
-use super::host::{Buffer, Place, Step};
-use crate::cell::vm::{Float, Scratch, View, Workers};
+use crate::backend::cells::{Fused, MOST_SOURCES};
+use crate::backend::host::{Buffer, Place, Step};
+use crate::cell::vm::{Scratch, View, Workers};
 use crate::graph::NodeId;
 use crate::plan::join::MOST;
 use crate::plan::{Kernel, Plan};
@@ -29,7 +29,7 @@ pub struct Joint {
 }
 
 /// The same elements of every output.
-type Parts<'a, T> = [&'a mut [T]; MOST];
+type Parts<'a> = [&'a mut [f32]; MOST];
 
 impl Joint {
     /// `None` for a kernel of one output, of too many, or of outputs that differ in size.
@@ -50,12 +50,12 @@ impl Joint {
     }
 
     /// The elements from `start` on, halved until they are few; where they are cut follows from their number.
-    fn run_parts<T: Float>(
+    fn run_parts(
         &self,
-        buffers: &[Buffer<T>],
-        mut parts: Parts<T>,
+        buffers: &[Buffer<f32>],
+        mut parts: Parts,
         start: usize,
-        workers: &Workers<T>,
+        workers: &Workers<f32>,
     ) -> Result<(), String> {
         let len = parts[0].len();
         if len > ALONE {
@@ -81,12 +81,12 @@ impl Joint {
         })
     }
 
-    fn run_piece<T: Float>(
+    fn run_piece(
         &self,
-        buffers: &[Buffer<T>],
-        mut piece: Parts<T>,
+        buffers: &[Buffer<f32>],
+        mut piece: Parts,
         from: usize,
-        scratch: &mut Scratch<T>,
+        scratch: &mut Scratch<f32>,
     ) -> Result<(), String> {
         for (k, output) in self.outputs.iter().enumerate() {
             let part = std::mem::take(&mut piece[k]);
@@ -110,9 +110,9 @@ impl Joint {
     }
 }
 
-impl<T: Float> Step<T> for Joint {
-    fn run(&mut self, buffers: &mut [Buffer<T>], workers: &Workers<T>) -> Result<(), String> {
-        let mut targets: [Vec<T>; MOST] = Default::default();
+impl Step<f32> for Joint {
+    fn run(&mut self, buffers: &mut [Buffer<f32>], workers: &Workers<f32>) -> Result<(), String> {
+        let mut targets: [Vec<f32>; MOST] = Default::default();
         for (target, output) in targets.iter_mut().zip(&self.outputs) {
             *target = std::mem::take(&mut buffers[output.buffer].num);
         }
