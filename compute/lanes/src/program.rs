@@ -6,8 +6,8 @@ use crate::{Float, Scratch, threads};
 /// Elements of a piece of parallel work.
 const PIECE: usize = 8192;
 
-/// Terms that one core does in some ten microseconds.
-const LITTLE: f64 = 16_384.0;
+/// Terms that one core does in some ten microseconds, which is what it takes to wake another.
+const LITTLE: f64 = 32_768.0;
 
 /// Elements set aside at a time by a program that writes over its input.
 const OVER: usize = 4096;
@@ -101,7 +101,7 @@ impl Program {
             })
         };
         // Sharing out little work costs more than it saves.
-        if self.len <= piece || self.len as f64 * self.terms < LITTLE {
+        if self.len <= piece || self.len as f64 * self.terms <= LITTLE {
             return work((0, out));
         }
         out.par_chunks_mut(piece).enumerate().try_for_each(work)

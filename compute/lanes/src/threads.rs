@@ -4,6 +4,17 @@
 #[cfg(not(target_arch = "wasm32"))]
 pub use rayon::{current_num_threads, current_thread_index, join, prelude};
 
+/// Makes the calling thread one of the pool for good, so that it enters it without a change of threads; for the
+/// thread that a program's steps run on, before anything else uses the pool. On a single core nothing is done:
+/// the pool must have a thread that is not busy elsewhere.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn belong() {
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
+        // An error says that there is a pool already, which will do.
+        let _ = rayon::ThreadPoolBuilder::new().use_current_thread().build_global();
+    }
+}
+
 /// Runs `work` on a thread of the pool, where a loop that is shared out costs a microsecond or two: from a
 /// thread outside it each costs a change of threads there and back, ten times as much.
 #[cfg(not(target_arch = "wasm32"))]
