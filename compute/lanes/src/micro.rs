@@ -356,7 +356,18 @@ mod tests {
 
     #[test]
     fn panels_and_dots_equal_plain_loops() {
-        for (m, n, k) in [(1, 1, 1), (4, 24, 27), (10, 57, 16), (7, 9, 3), (3, 8, 0), (32, 27, 113), (5, 31, 8)] {
+        #[cfg(target_arch = "x86_64")]
+        for most in [Machine::Any, Machine::Avx2, Machine::Avx512] {
+            crate::machine::pretend(most);
+            equal_plain_loops();
+        }
+        equal_plain_loops();
+    }
+
+    fn equal_plain_loops() {
+        for (m, n, k) in
+            [(1, 1, 1), (4, 24, 27), (10, 57, 16), (7, 9, 3), (3, 8, 0), (32, 27, 113), (5, 31, 8), (9, 15, 40)]
+        {
             let (a, b) = (numbers(m * k + 5, 1), numbers(k * n + 5, 2));
             for add in [false, true] {
                 let mut c = numbers(m * (n + 2), 3);

@@ -27,9 +27,17 @@ const CHAIN: usize = 1024;
 /// Numbers of the patches that lie side by side: half of a level-2 cache.
 const TILE: usize = 1 << 17;
 
+/// Fewer positions than this are not worth packing, however many numbers their patches have.
+const SHALLOW: usize = 256;
+
 /// What is between the rows of the two matrices: without it they lie a power of two apart, fall into the same
 /// cache lines, and a product takes three times as long.
 const PAD: usize = 16;
+
+/// Positions that lie side by side where a patch has so many numbers.
+fn depth(taps: usize) -> usize {
+    (TILE / taps).clamp(SHALLOW, CHAIN)
+}
 
 pub struct DeepBackwardW {
     /// For the patches of x; its weight is the output.
@@ -54,7 +62,7 @@ impl DeepBackwardW {
         // Stored images are read one after the other: a band of all of them would touch a page of each channel of
         // each for a few rows. What is computed is computed in bands that its grid prefers.
         let stored = matches!((&conv.x, &dy), (Source::Stored(_), Source::Stored(_)));
-        let most = TILE / (conv.channels[0] * conv.window.taps());
+        let most = depth(conv.channels[0] * conv.window.taps());
         let len = if stored { (most / grid.row).max(1) * grid.row } else { grid.band_len() }.min(grid.plane);
         let by_image = stored && len < grid.plane;
         let tasks = (grid.plane.div_ceil(len) * images).min(PARTS);
@@ -78,7 +86,7 @@ impl DeepBackwardW {
         let groups = self.conv.groups;
         let (taps, per) = (self.conv.channels[0] / groups * self.conv.window.taps(), channels / groups);
         let (dw, db) = part.split_at_mut(channels * taps);
-        let most = if self.by_image { 1 } else { ((TILE / (groups * taps)).min(CHAIN) / len).max(1) };
+        let most = if self.by_image { 1 } else { (depth(groups * taps) / len).max(1) };
         let pitch = most * len + PAD;
         let mut tile = local.take(most * channels * len);
         let (mut left, mut right) = (local.take(channels * pitch), local.take(groups * taps * pitch));
