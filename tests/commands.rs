@@ -154,6 +154,9 @@ fn profile_tells_the_time_of_each_kernel_and_writes_a_trace() {
         at = number(e, "ts") + number(e, "dur");
     }
     assert!((at - end).abs() < 1e-6, "{at} {end}");
+    // The new weight and its moments are one kernel, called by the weight.
+    let small = ok(&["profile", "mlp-30", "--backend", "cpu", "--steps", "2"]);
+    assert!(small.contains("fc2.weight.next") && !small.contains("exp_avg"), "{small}");
     let (code, said) = fails(&["profile", "quick", "--steps", "0"]);
     assert!(code == 2 && said.contains("--steps"), "{code}: {said}");
 }

@@ -34,7 +34,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Time training steps and single ops beside this machine's ceilings
     Bench(BenchArgs),
-    /// Time each kernel of a recipe's training step
+    /// Time each kernel of a training step: of a recipe, or of the small network mlp-30 of `bench`
     Profile(ProfileArgs),
     /// Write a run's weights and recipe to a folder or file
     Export(ExportArgs),
