@@ -63,7 +63,8 @@ impl DeepBackwardW {
         // each for a few rows. What is computed is computed in bands that its grid prefers.
         let stored = matches!((&conv.x, &dy), (Source::Stored(_), Source::Stored(_)));
         let most = depth(conv.channels[0] * conv.window.taps());
-        let len = if stored { (most / grid.row).max(1) * grid.row } else { grid.band_len() }.min(grid.plane);
+        let rows = if stored { most / grid.row } else { 0 };
+        let len = if rows > 0 { rows * grid.row } else { grid.band_len() }.min(grid.plane);
         let by_image = stored && len < grid.plane;
         let tasks = (grid.plane.div_ceil(len) * images).min(PARTS);
         let (parts, sums) = (vec![0.0; tasks * size], vec![0.0; size]);
