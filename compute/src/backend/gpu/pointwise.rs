@@ -162,19 +162,11 @@ pub(super) fn dispatch(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Opt
     let (bindings, bound) = a.bindings(None, &vectors)?;
     let names: Vec<&str> = kernel.outputs.iter().map(|o| plan.graph.node(*o).name.as_str()).collect();
     let code = format!(
-        "// {}: one thread four elements of {:?}, generated from its cell.\n\n{bindings}{}\n{text}
-@compute @workgroup_size({WORKGROUP})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {{
-    let at = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
-    if (at >= {count}) {{
-        return;
-    }}
-{stores}}}
-",
+        "// {}: one thread four elements of {:?}, generated from its cell.\n\n{bindings}{}\n{text}\n{}",
         names.join(", "),
         ty.shape,
         a.functions(),
+        wgsl::entry("at", count, &stores),
     );
     Ok(Some(Dispatch {
         label: label(plan, kernel),

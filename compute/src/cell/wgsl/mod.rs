@@ -169,12 +169,18 @@ pub fn main_over(pairs: &[(String, String)], dtype: DType, shape: &[usize]) -> S
             ),
         };
     }
+    entry("word", words, &body)
+}
+
+/// The entry point of as many invocations as `count`, one after the other in a grid of any form: `body` with the
+/// invocation's number as `name`.
+pub fn entry(name: &str, count: usize, body: &str) -> String {
     format!(
         "@compute @workgroup_size({WORKGROUP})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {{
-    let word = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
-    if (word >= {words}) {{
+    let {name} = i32(((group.z * groups.y + group.y) * groups.x + group.x) * {WORKGROUP}u + lane);
+    if ({name} >= {count}) {{
         return;
     }}
 {body}}}
