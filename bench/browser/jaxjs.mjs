@@ -3,22 +3,13 @@
 // has no package of its optimisers. Arrays are counted: a call takes its arguments, `.ref` keeps one.
 
 import { blockUntilReady, defaultDevice, init, jit, lax, nn, numpy as np, random, tree, valueAndGrad } from "@jax-js/jax";
+import { timed } from "./timed.mjs";
 
 const BATCH = 64;
 
 async function use(device) {
   if (!(await init(device)).includes(device)) throw new Error(`jax-js has no ${device} here`);
   defaultDevice(device);
-}
-
-async function timed(warmUp, repeats, work) {
-  const out = [];
-  for (let k = 0; k < warmUp + repeats; k++) {
-    const start = performance.now();
-    await work();
-    if (k >= warmUp) out.push(performance.now() - start);
-  }
-  return out;
 }
 
 function uniform(shape, limit, seed) {

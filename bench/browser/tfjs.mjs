@@ -1,22 +1,14 @@
 // The same work in TF.js: the reference network at 32x32, Adam, batch 64, the loss read after each
 // step; and a square product. `tf` is the global of its script.
 
+import { timed } from "./timed.mjs";
+
 const BATCH = 64;
 
 async function use(backend) {
   tf.wasm.setWasmPaths("/tfjs/tfjs-backend-wasm/dist/");
   if (!(await tf.setBackend(backend))) throw new Error(`TF.js has no ${backend} here`);
   await tf.ready();
-}
-
-async function timed(warmUp, repeats, work) {
-  const out = [];
-  for (let k = 0; k < warmUp + repeats; k++) {
-    const start = performance.now();
-    await work();
-    if (k >= warmUp) out.push(performance.now() - start);
-  }
-  return out;
 }
 
 export async function tfSteps(backend, warmUp, repeats) {
