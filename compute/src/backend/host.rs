@@ -20,6 +20,25 @@ pub struct Buffer<T> {
     pub u8: Vec<u8>,
 }
 
+/// How many values of each type a buffer must hold.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lengths {
+    num: usize,
+    u32: usize,
+    u8: usize,
+}
+
+impl Lengths {
+    fn add(&mut self, ty: &TensorType) {
+        let own = match ty.dtype {
+            DType::F32 => &mut self.num,
+            DType::U32 => &mut self.u32,
+            DType::U8 => &mut self.u8,
+        };
+        *own = (*own).max(ty.numel());
+    }
+}
+
 /// A stored node: the buffer it is in, its type.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -46,14 +65,20 @@ pub trait Number: Float {
 }
 
 impl<T: Float> Buffer<T> {
-    fn reserve(&mut self, ty: &TensorType) {
-        let n = ty.numel();
-        match ty.dtype {
-            DType::F32 if self.num.len() < n => self.num.resize(n, T::ZERO),
-            DType::U32 if self.u32.len() < n => self.u32.resize(n, 0),
-            DType::U8 if self.u8.len() < n => self.u8.resize(n, 0),
-            _ => {}
+    fn reserve(&mut self, need: Lengths) {
+        self.num.resize(self.num.len().max(need.num), T::ZERO);
+        self.u32.resize(self.u32.len().max(need.u32), 0);
+        self.u8.resize(self.u8.len().max(need.u8), 0);
+    }
+
+    fn shrink(&mut self, need: Lengths) {
+        fn cut<E>(v: &mut Vec<E>, n: usize) {
+            v.truncate(n);
+            v.shrink_to_fit();
         }
+        cut(&mut self.num, need.num);
+        cut(&mut self.u32, need.u32);
+        cut(&mut self.u8, need.u8);
     }
 
     fn bytes(&self) -> usize {
@@ -77,6 +102,14 @@ struct Loaded<T> {
     slots: Vec<usize>,
     steps: Vec<(String, Box<dyn Step<T>>)>,
     copies: Vec<(usize, usize)>,
+}
+
+impl<T> Loaded<T> {
+    /// The types of what it stores in a buffer.
+    fn stored_in(&self, slot: usize) -> impl Iterator<Item = &TensorType> {
+        let place = move |id: &NodeId| self.plan.storage[id.index()].map(|b| self.slots[b.0 as usize]);
+        self.plan.graph.ids().filter(move |id| place(id) == Some(slot)).map(|id| self.plan.graph.ty(id))
+    }
 }
 
 /// See the module's introduction.
@@ -110,6 +143,18 @@ impl<T: Number> Host<T> {
             self.buffers.push(Buffer::default());
             self.buffers.len() - 1
         })
+    }
+
+    /// The buffers of values that die within a step, of all programs: one runs at a time, so the next program can
+    /// have the same ones.
+    fn step_slots(&self) -> std::vec::IntoIter<usize> {
+        let mut all: Vec<usize> = vec![];
+        for p in self.programs.values() {
+            let own = p.plan.largest_first().filter(|k| p.plan.buffers[*k].leaf.is_none()).map(|k| p.slots[k]);
+            let new: Vec<usize> = own.filter(|s| !all.contains(s)).collect();
+            all.extend(new);
+        }
+        all.into_iter()
     }
 
     fn leaf_place(&self, name: &str) -> BackendResult<&Place> {
@@ -204,12 +249,14 @@ impl<T: Number> Backend for Host<T> {
                 }
             }
         }
-        let mut slots = Vec::with_capacity(plan.buffers.len());
-        for b in &plan.buffers {
-            slots.push(match b.leaf {
+        let mut slots = vec![0; plan.buffers.len()];
+        let mut common = self.step_slots();
+        // The largest first: programs of one network differ in their batch, and find the same ones in this order.
+        for k in plan.largest_first() {
+            slots[k] = match plan.buffers[k].leaf {
                 Some(leaf) => self.leaf_place(&graph.node(leaf).name)?.buffer,
-                None => self.new_buffer(),
-            });
+                None => common.next().unwrap_or_else(|| self.new_buffer()),
+            };
         }
         let place = |id: NodeId| -> Option<Place> {
             let b = plan.storage.get(id.index()).copied().flatten()?;
@@ -217,7 +264,9 @@ impl<T: Number> Backend for Host<T> {
         };
         for id in graph.ids() {
             if let Some(p) = place(id) {
-                self.buffers[p.buffer].reserve(&p.ty);
+                let mut need = Lengths::default();
+                need.add(&p.ty);
+                self.buffers[p.buffer].reserve(need);
             }
             if let Some(Leaf::Constant(value)) = graph.node(id).leaf()
                 && let Some(p) = place(id)
@@ -243,9 +292,16 @@ impl<T: Number> Backend for Host<T> {
     }
 
     fn unload(&mut self, program: ProgramId) {
-        let Some(p) = self.programs.remove(&program) else { return };
-        for (b, slot) in p.plan.buffers.iter().zip(p.slots) {
-            if b.leaf.is_none() {
+        let before = self.step_slots();
+        self.programs.remove(&program);
+        let kept: Vec<usize> = self.step_slots().collect();
+        for slot in before {
+            if kept.contains(&slot) {
+                let users = self.programs.values().flat_map(|p| p.stored_in(slot));
+                let mut need = Lengths::default();
+                users.for_each(|ty| need.add(ty));
+                self.buffers[slot].shrink(need);
+            } else {
                 self.buffers[slot] = Buffer::default();
                 self.free.push(slot);
             }

@@ -99,7 +99,8 @@ pub trait Backend {
     /// told its label (the node that it makes; a kernel may be several dispatches of one label). For measuring
     /// kernels: the step as a whole takes longer than a run.
     fn run_each<'a>(&'a mut self, program: ProgramId, after: &'a mut (dyn FnMut(&str) + Send)) -> Reading<'a, ()>;
-    /// Reads a stored node of a program as the last run left it.
+    /// Reads a stored node of a program as its last run left it; values of a step may be gone once another
+    /// program has run, since they share memory.
     fn read(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Tensor>;
     /// [`Backend::read`] in f64: exact on the reference, converted elsewhere.
     fn read_f64(&mut self, program: ProgramId, node: NodeId) -> Reading<'_, Vec<f64>>;

@@ -15,6 +15,7 @@ use crate::cell::inline::{Source, substitute};
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::rewrite::{self, Decisions, Fusion};
+use crate::sorting::sorted;
 
 /// A buffer's number in its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +110,12 @@ impl Plan {
         }
         let (buffers, storage, copies) = buffers::assign(&graph, &decisions.stored, &kernels, &in_place);
         Ok(Plan { graph, storage, buffers, kernels, copies, map })
+    }
+
+    /// Its buffers by size.
+    pub fn largest_first(&self) -> impl Iterator<Item = usize> {
+        let bytes = |k: &usize| self.buffers[*k].bytes;
+        sorted((0..self.buffers.len()).collect(), |a, b| bytes(b).cmp(&bytes(a))).into_iter()
     }
 
     /// Whether a node has a buffer.

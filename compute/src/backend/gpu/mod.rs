@@ -252,9 +252,7 @@ impl Backend for Gpu {
 
     fn unload(&mut self, program: ProgramId) {
         if let Some(p) = self.programs.remove(&program) {
-            for buffer in p.own {
-                self.device.free(buffer);
-            }
+            program::free(self, p.own);
         }
     }
 

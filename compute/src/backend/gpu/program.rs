@@ -51,19 +51,41 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     for d in &dispatches {
         check_limits(&gpu.device, d)?;
     }
-    let (mut buffers, mut own) = (vec![], vec![]);
-    let result = build(gpu, &plan, &dispatches, &mut buffers, &mut own);
+    let mut own = vec![];
+    let result = build(gpu, &plan, &dispatches, &mut own);
     match result {
-        Ok((steps, copies)) => {
+        Ok((buffers, steps, copies)) => {
             let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
             Ok(Program { plan, name, buffers, own, steps, copies })
         }
         Err(e) => {
             // A program that failed leaves nothing behind but leaves.
-            own.into_iter().for_each(|b| gpu.device.free(b));
+            free(gpu, own);
             Err(e)
         }
     }
+}
+
+/// Frees those buffers of a program that is gone which no other has.
+pub(super) fn free(gpu: &mut Gpu, own: Vec<wgpu::Buffer>) {
+    for buffer in own {
+        if !gpu.programs.values().any(|p| p.own.contains(&buffer)) {
+            gpu.device.free(buffer);
+        }
+    }
+}
+
+/// The smallest buffer of another program's step that is large enough and not yet taken, else a new one. One
+/// program runs at a time, so they can share.
+fn step_buffer(gpu: &mut Gpu, label: &str, bytes: usize, own: &mut Vec<wgpu::Buffer>) -> BackendResult<wgpu::Buffer> {
+    let others = gpu.programs.values().flat_map(|p| &p.own);
+    let fits = others.filter(|b| b.size() >= bytes as u64 && !own.contains(b)).min_by_key(|b| b.size()).cloned();
+    let buffer = match fits {
+        Some(buffer) => buffer,
+        None => gpu.device.buffer(label, bytes, Gpu::storage_usage())?,
+    };
+    own.push(buffer.clone());
+    Ok(buffer)
 }
 
 fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
@@ -86,17 +108,18 @@ fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
     Err(BackendError::Kernel { kernel: d.label.clone(), message })
 }
 
-type Built = (Vec<Step>, Vec<(wgpu::Buffer, wgpu::Buffer, u64)>);
+type Built = (Vec<wgpu::Buffer>, Vec<Step>, Vec<(wgpu::Buffer, wgpu::Buffer, u64)>);
 
-fn build(
-    gpu: &mut Gpu,
-    plan: &Plan,
-    dispatches: &[Dispatch],
-    buffers: &mut Vec<wgpu::Buffer>,
-    own: &mut Vec<wgpu::Buffer>,
-) -> BackendResult<Built> {
-    for (k, b) in plan.buffers.iter().enumerate() {
-        let buffer = match b.leaf {
+fn build(gpu: &mut Gpu, plan: &Plan, dispatches: &[Dispatch], own: &mut Vec<wgpu::Buffer>) -> BackendResult<Built> {
+    let scratch_bytes = dispatches.iter().map(|d| d.scratch_bytes).max().unwrap_or(0);
+    let scratch = match scratch_bytes {
+        0 => None,
+        bytes => Some(step_buffer(gpu, "partial sums", bytes, own)?),
+    };
+    let mut buffers: Vec<Option<wgpu::Buffer>> = vec![None; plan.buffers.len()];
+    for k in plan.largest_first() {
+        let b = &plan.buffers[k];
+        buffers[k] = Some(match b.leaf {
             Some(id) => {
                 let node = plan.graph.node(id);
                 let new = !gpu.leaves.contains_key(&node.name);
@@ -106,22 +129,10 @@ fn build(
                 }
                 buffer
             }
-            None => {
-                let buffer = gpu.device.buffer(&format!("step buffer {k}"), b.bytes, Gpu::storage_usage())?;
-                own.push(buffer.clone());
-                buffer
-            }
-        };
-        buffers.push(buffer);
+            None => step_buffer(gpu, &format!("step buffer {k}"), b.bytes, own)?,
+        });
     }
-    let scratch_bytes = dispatches.iter().map(|d| d.scratch_bytes).max().unwrap_or(0);
-    let scratch = if scratch_bytes > 0 {
-        let buffer = gpu.device.buffer("partial sums", scratch_bytes, Gpu::storage_usage())?;
-        own.push(buffer.clone());
-        Some(buffer)
-    } else {
-        None
-    };
+    let buffers: Vec<wgpu::Buffer> = buffers.into_iter().flatten().collect();
     // Kernels with one text share a pipeline.
     let mut known: BTreeMap<(&str, &str), Pipeline> = BTreeMap::new();
     let mut steps = vec![];
@@ -152,7 +163,7 @@ fn build(
             copies.push((a.clone(), b.clone(), b.size().min(a.size())));
         }
     }
-    Ok((steps, copies))
+    Ok((buffers, steps, copies))
 }
 
 impl Program {
