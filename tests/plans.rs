@@ -12,7 +12,7 @@ use compute::recipe::{Recipe, find_shipped};
 use compute::rewrite::Fusion;
 use compute::session::Session;
 use compute::tensor::Tensor;
-use tests::networks;
+use tests::{backends, networks};
 
 const LIMIT: usize = 128 << 20;
 
@@ -119,6 +119,57 @@ fn a_new_weight_and_its_moments_are_one_pass() {
         assert!(updates.iter().all(|k| k.in_place.len() == k.outputs.len()), "{optimizer}: all in place");
         assert!(plan.copies.is_empty(), "{optimizer}: nothing is copied");
     }
+}
+
+#[test]
+fn updates_alike_are_one_dispatch() {
+    let plan = plan(&shipped("cnn-32"), 32, 128);
+    let updates = plan.kernels.iter().filter(|k| !k.in_place.is_empty()).count();
+    let saved = plan.kernels.len() - plan.dispatches();
+    // What is left: weights; scales, in two steps; means and variances that run along; the two rings of metrics.
+    assert!(updates > 30 && updates - saved <= 9, "{updates} updates, {saved} of them saved by packs");
+    let mut taken = BTreeSet::new();
+    for pack in &plan.packs {
+        assert!(pack.iter().all(|b| taken.insert(*b)), "a buffer has two places");
+    }
+    for t in &plan.together {
+        let of = |k: &compute::plan::Kernel| -> BTreeSet<_> {
+            k.reads.iter().chain(&k.outputs).filter_map(|id| plan.storage[id.index()]).collect()
+        };
+        for (i, k) in plan.kernels[t.kernels.clone()].iter().enumerate() {
+            for pack in &t.packs {
+                assert!(of(k).contains(&plan.packs[*pack][i]), "kernel {i} has its place in each pack");
+            }
+        }
+    }
+}
+
+/// Weights that lay elsewhere before keep their place, and the updates run one by one, to the same bits.
+#[test]
+fn packs_change_no_bit() {
+    let layers = "[\"conv 4 kernel 3 padding 1\", \"batch-norm\", \"relu\", \"flatten\", \"linear 6\", \"linear 5\"]";
+    let step = networks::Step::new(&networks::recipe(layers, 8, ""), &networks::images(8, 8, 5), 8);
+    let run = |forward_first: bool| {
+        let mut session = Session::new(backends::gpu(), Fusion::default());
+        if forward_first {
+            let mut forward = step.network.graph.clone();
+            forward.updates.clear();
+            forward.outputs = vec![("logits".into(), step.network.logits)];
+            session.load(&forward).expect("loads");
+        }
+        let program = session.load(&step.network.graph).expect("loads");
+        let packed = !session.program(program).expect("loaded").together.is_empty();
+        assert!(packed, "nothing to pack");
+        for (name, value) in &step.leaves {
+            session.write(name, value).expect("written");
+        }
+        for _ in 0..3 {
+            session.run(program).expect("runs");
+        }
+        let names = step.network.graph.updates.iter().map(|(leaf, _)| step.network.graph.node(*leaf).name.clone());
+        names.map(|n| pollster::block_on(session.leaf(&n)).expect("read")).collect::<Vec<_>>()
+    };
+    assert_eq!(run(false), run(true));
 }
 
 #[test]

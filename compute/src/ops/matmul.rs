@@ -81,7 +81,7 @@ impl Op for Matmul {
         let read = |i: usize, row: Idx, col: Idx| {
             let shape = &inputs[i].shape;
             let lead = &shape[..shape.len() - 2];
-            let mut index = elementwise::broadcast_index(lead, rank - 2);
+            let mut index = elementwise::broadcast_index(lead, &output.shape[..rank - 2]);
             index.extend([row, col]);
             load(i, index)
         };

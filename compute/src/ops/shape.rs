@@ -210,7 +210,7 @@ impl Op for Broadcast {
     }
 
     fn cell(&self, inputs: &[&TensorType], output: &TensorType) -> Cell {
-        load(0, super::elementwise::broadcast_index(&inputs[0].shape, output.shape.len()))
+        load(0, super::elementwise::broadcast_index(&inputs[0].shape, &output.shape))
     }
 
     fn vjp(&self, g: &mut Graph, node: NodeId, dy: NodeId, _: &[bool]) -> OpResult<Vec<Option<NodeId>>> {

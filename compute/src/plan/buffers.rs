@@ -4,21 +4,24 @@
 //! free for the kernels after that one. Of the free buffers the smallest that is large enough is
 //! taken, else the largest is widened: WebGPU forbids a buffer that is read and written in one
 //! dispatch, so there is no single arena. Leaves, outputs and values still to be copied keep
-//! theirs to the end.
+//! theirs to the end, and values of a pack have one for themselves.
 
-use super::{Buffer, BufferId, Kernel};
-use crate::graph::{Graph, NodeId};
+use super::schedule::Schedule;
+use super::{Buffer, BufferId};
+use crate::graph::Graph;
 use crate::rewrite::view_root;
 
 /// A shared buffer may be at most this many times as large as what it holds.
 const SLACK: usize = 4;
 
-pub(super) fn assign(
-    g: &Graph,
-    stored: &[bool],
-    kernels: &[Kernel],
-    in_place: &[(NodeId, NodeId)],
-) -> (Vec<Buffer>, Vec<Option<BufferId>>, Vec<(BufferId, BufferId)>) {
+pub(super) struct Assigned {
+    pub buffers: Vec<Buffer>,
+    pub storage: Vec<Option<BufferId>>,
+    pub copies: Vec<(BufferId, BufferId)>,
+}
+
+pub(super) fn assign(g: &Graph, stored: &[bool], schedule: &Schedule) -> Assigned {
+    let Schedule { kernels, in_place, packs, .. } = schedule;
     let n = g.nodes().len();
     let mut buffers: Vec<Buffer> = vec![];
     let mut storage: Vec<Option<BufferId>> = vec![None; n];
@@ -53,7 +56,14 @@ pub(super) fn assign(
                 storage[out.index()] = storage[leaf.index()];
                 continue;
             }
-            let b = take(&mut buffers, &mut free, padded(g.ty(out).bytes()));
+            let bytes = padded(g.ty(out).bytes());
+            // A value of a pack has its place for itself.
+            if packs.iter().any(|p| p.contains(&out)) {
+                storage[out.index()] = Some(BufferId(buffers.len() as u32));
+                buffers.push(Buffer { bytes, leaf: None });
+                continue;
+            }
+            let b = take(&mut buffers, &mut free, bytes);
             storage[out.index()] = Some(b);
             if last[out.index()] != usize::MAX {
                 dying.push((last[out.index()].max(k), b));
@@ -71,7 +81,7 @@ pub(super) fn assign(
         .filter(|(leaf, value)| !in_place.contains(&(*value, *leaf)))
         .filter_map(|(leaf, value)| Some((storage[value.index()]?, storage[leaf.index()]?)))
         .collect();
-    (buffers, storage, copies)
+    Assigned { buffers, storage, copies }
 }
 
 /// Whole words, at least one: WebGPU binds no empty buffer.

@@ -7,8 +7,12 @@
 
 mod buffers;
 pub mod join;
+pub mod pack;
 pub mod print;
 mod schedule;
+
+use buffers::Assigned;
+use pack::{Pack, Together};
 
 use crate::cell::Cell;
 use crate::cell::inline::{Source, substitute};
@@ -67,7 +71,11 @@ pub struct Plan {
     /// For each node its buffer; `None` where it is inlined.
     pub storage: Vec<Option<BufferId>>,
     pub buffers: Vec<Buffer>,
+    /// Buffers that should lie one after another.
+    pub packs: Vec<Pack>,
     pub kernels: Vec<Kernel>,
+    /// Kernels that are one dispatch where their packs are laid out so.
+    pub together: Vec<Together>,
     /// (from, to): new states that could not be written in place, copied when the step is over.
     pub copies: Vec<(BufferId, BufferId)>,
     /// Where the nodes of the graph given to [`Plan::new`] went; `None` for dead ones.
@@ -99,17 +107,19 @@ impl Plan {
             }
         }
         let apart = kernels(&graph, &decisions, fusion);
-        let (mut kernels, mut in_place) = schedule::schedule(&graph, &decisions.stored, apart.clone());
+        let schedule = |kernels| schedule::schedule(&graph, &decisions.stored, kernels, fusion.enabled);
+        let mut found = schedule(apart.clone());
         if fusion.enabled {
-            let joined = join::elementwise(&graph, &decisions.stored, fusion, apart);
-            let found = schedule::schedule(&graph, &decisions.stored, joined);
+            let joined = schedule(join::elementwise(&graph, &decisions.stored, fusion, apart));
             // Where it costs a new state its place, the kernels stay apart.
-            if found.1.len() == in_place.len() {
-                (kernels, in_place) = found;
+            if joined.in_place.len() == found.in_place.len() {
+                found = joined;
             }
         }
-        let (buffers, storage, copies) = buffers::assign(&graph, &decisions.stored, &kernels, &in_place);
-        Ok(Plan { graph, storage, buffers, kernels, copies, map })
+        let Assigned { buffers, storage, copies } = buffers::assign(&graph, &decisions.stored, &found);
+        let packs = found.packs.iter().map(|p| p.iter().filter_map(|id| storage[id.index()]).collect()).collect();
+        let (kernels, together) = (found.kernels, found.together);
+        Ok(Plan { graph, storage, buffers, packs, kernels, together, copies, map })
     }
 
     /// Its buffers by size.
@@ -164,6 +174,11 @@ impl Plan {
             })
             .collect();
         substitute(&cell, &from, fresh)
+    }
+
+    /// Kernels, with those alike counted as one.
+    pub fn dispatches(&self) -> usize {
+        self.kernels.len() - self.together.iter().map(|t| t.kernels.len() - 1).sum::<usize>()
     }
 
     /// Bytes of all buffers: what a step needs on the device, leaves included.

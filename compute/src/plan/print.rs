@@ -39,6 +39,9 @@ impl fmt::Display for Plan {
             for also in kernel.outputs.iter().filter(|o| **o != id) {
                 write!(f, "; also {}", name(also))?;
             }
+            if self.together.iter().any(|t| t.kernels.contains(&k) && t.kernels.start != k) {
+                write!(f, "; alike the one above")?;
+            }
             writeln!(f)?;
         }
         let leaves: usize =
@@ -47,9 +50,10 @@ impl fmt::Display for Plan {
         let largest = self.buffers.iter().map(|b| b.bytes).max().unwrap_or(0);
         writeln!(
             f,
-            "{} kernels, {:.3} GFLOP a step; {} buffers: {} of parameters, state and batch, {} of the step's values; \
+            "{} kernels ({} where kernels alike are one), {:.3} GFLOP a step; {} buffers: {} of parameters, state and batch, {} of the step's values; \
              peak {}, largest buffer {}",
             self.kernels.len(),
+            self.dispatches(),
             self.flops() / 1e9,
             self.buffers.len(),
             bytes(leaves),

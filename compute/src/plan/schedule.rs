@@ -6,13 +6,23 @@
 
 use super::Kernel;
 use super::join::only_own_element;
+use super::pack::{self, Found, Members, Together};
 use crate::graph::{Graph, NodeId};
 use crate::ops::Lowering;
 use crate::rewrite::{reads, view_root};
 use crate::sorting::map_of;
 
-/// Ordered kernels, and for each new state written in place: (value, leaf).
-pub(super) fn schedule(g: &Graph, stored: &[bool], mut kernels: Vec<Kernel>) -> (Vec<Kernel>, Vec<(NodeId, NodeId)>) {
+/// Kernels in order.
+pub(super) struct Schedule {
+    pub kernels: Vec<Kernel>,
+    /// For each new state written in place: (value, leaf).
+    pub in_place: Vec<(NodeId, NodeId)>,
+    pub together: Vec<Together>,
+    pub packs: Vec<Members>,
+}
+
+/// Orders kernels; `grouped`: those alike side by side.
+pub(super) fn schedule(g: &Graph, stored: &[bool], mut kernels: Vec<Kernel>, grouped: bool) -> Schedule {
     let maker = map_of(kernels.iter().enumerate().flat_map(|(k, kernel)| kernel.outputs.iter().map(move |o| (*o, k))));
     let read: Vec<Vec<NodeId>> = kernels.iter().map(|k| k.reads.iter().map(|r| view_root(g, *r)).collect()).collect();
     // before[k]: kernels that must precede kernel k.
@@ -35,8 +45,14 @@ pub(super) fn schedule(g: &Graph, stored: &[bool], mut kernels: Vec<Kernel>) -> 
             kernels[k].in_place.push((value, leaf));
         }
     }
+    let found = if grouped {
+        pack::find(g, stored, &kernels, &in_place, &before, order)
+    } else {
+        Found { order, ..Found::default() }
+    };
     let mut slots: Vec<Option<Kernel>> = kernels.into_iter().map(Some).collect();
-    (order.into_iter().filter_map(|k| slots[k].take()).collect(), in_place)
+    let kernels = found.order.into_iter().filter_map(|k| slots[k].take()).collect();
+    Schedule { kernels, in_place, together: found.together, packs: found.packs }
 }
 
 /// Whether `value` may be written over `leaf`: every output of the kernel that reads it does so at its own
@@ -51,7 +67,7 @@ fn may_overwrite(g: &Graph, stored: &[bool], kernel: &Kernel, value: NodeId, lea
 }
 
 /// Kahn's order, smallest number first; `None` on a cycle.
-fn topological(before: &[Vec<usize>]) -> Option<Vec<usize>> {
+pub(super) fn topological(before: &[Vec<usize>]) -> Option<Vec<usize>> {
     let n = before.len();
     let mut after: Vec<Vec<usize>> = vec![vec![]; n];
     let mut waits = vec![0usize; n];

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::kernel::Dispatch;
+use super::layout::Slice;
 use crate::backend::{BackendError, BackendResult};
 
 /// Which adapter to open.
@@ -335,12 +336,19 @@ impl Device {
         &mut self,
         label: &str,
         layout: &wgpu::BindGroupLayout,
-        buffers: &[(u32, &wgpu::Buffer)],
+        buffers: &[(u32, &Slice)],
     ) -> BackendResult<wgpu::BindGroup> {
         self.objects += 1;
         let entries: Vec<wgpu::BindGroupEntry> = buffers
             .iter()
-            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding: *binding, resource: buffer.as_entire_binding() })
+            .map(|(binding, slice)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &slice.buffer,
+                    offset: slice.offset,
+                    size: std::num::NonZeroU64::new(slice.bytes),
+                }),
+            })
             .collect();
         let group =
             self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: Some(label), layout, entries: &entries });

@@ -294,7 +294,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         let own = &shapes[k][..shapes[k].len() - 2];
         let steps = strides(lead);
         let whole: Vec<Idx> = (0..lead.len()).map(|d| ax(0) / at(steps[d]) % at(lead[d])).collect();
-        let mut index: Vec<Idx> = broadcast_index(own, lead.len())
+        let mut index: Vec<Idx> = broadcast_index(own, lead)
             .into_iter()
             .map(|i| if let Idx::Axis(d) = i { whole[d].clone() } else { i })
             .collect();

@@ -16,6 +16,7 @@ use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
+use crate::plan::pack::Together;
 use crate::plan::{BufferId, Kernel, Plan};
 use crate::tensor::DType;
 
@@ -36,6 +37,8 @@ pub struct Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Buffer(BufferId),
+    /// All of a pack of the plan.
+    Pack(usize),
     /// The program's scratch buffer, for the parts of split sums.
     Scratch,
 }
@@ -87,6 +90,8 @@ pub(super) struct Accessors<'a> {
     pub plan: &'a Plan,
     pub kernel: &'a Kernel,
     flat: bool,
+    /// The kernel runs over packs: whole vec4s, whatever the size of its tensors.
+    pub packed: bool,
     /// Buffers read, in order of first use; the output's own for an in-place update.
     reads: Vec<(BufferId, DType)>,
     /// Functions of inlined nodes, by node.
@@ -95,7 +100,7 @@ pub(super) struct Accessors<'a> {
 
 impl<'a> Accessors<'a> {
     pub fn new(plan: &'a Plan, kernel: &'a Kernel, class: Class) -> Accessors<'a> {
-        Accessors { plan, kernel, flat: class.flat, reads: vec![], functions: BTreeMap::new() }
+        Accessors { plan, kernel, flat: class.flat, packed: false, reads: vec![], functions: BTreeMap::new() }
     }
 
     pub fn buffer(&self, id: NodeId) -> Result<BufferId, LowerError> {
@@ -219,6 +224,11 @@ pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Disp
             },
         },
     })
+}
+
+/// The one dispatch of kernels alike, in fours; `None` where it has no such form.
+pub fn together(plan: &Plan, which: &Together, class: Class) -> Result<Option<Dispatch>, LowerError> {
+    pointwise::packed(plan, which, class)
 }
 
 /// Makes dispatches, and makes them again as flat code if a software device would cut their loops.

@@ -11,6 +11,7 @@
 mod device;
 mod gemm;
 pub mod kernel;
+mod layout;
 mod long_reduce;
 mod pointwise;
 mod program;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use device::Device;
 pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
 use kernel::Class;
+use layout::Slice;
 use program::Program;
 use staging::{Download, Upload};
 
@@ -50,7 +52,7 @@ pub enum Variants {
 
 /// A leaf on the device.
 struct Leaf {
-    buffer: wgpu::Buffer,
+    slice: Slice,
     ty: TensorType,
 }
 
@@ -134,20 +136,6 @@ impl Gpu {
         wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC
     }
 
-    /// Makes a leaf, or checks that the known one has this type.
-    fn leaf(&mut self, name: &str, ty: &TensorType) -> BackendResult<wgpu::Buffer> {
-        if let Some(known) = self.leaves.get(name) {
-            if known.ty != *ty {
-                let (expected, got) = (known.ty.to_string(), ty.to_string());
-                return Err(BackendError::Mismatch { name: name.into(), expected, got });
-            }
-            return Ok(known.buffer.clone());
-        }
-        let buffer = self.device.buffer(name, ty.bytes(), Gpu::storage_usage())?;
-        self.leaves.insert(name.into(), Leaf { buffer: buffer.clone(), ty: ty.clone() });
-        Ok(buffer)
-    }
-
     fn known(&self, name: &str) -> BackendResult<&Leaf> {
         self.leaves.get(name).ok_or_else(|| BackendError::Unknown(name.into()))
     }
@@ -162,13 +150,13 @@ impl Gpu {
     }
 
     fn write_bytes(&mut self, name: &str, bytes: &[u8]) -> BackendResult<()> {
-        let buffer = self.known(name)?.buffer.clone();
-        self.upload.write(&mut self.device, &buffer, bytes)?;
+        let slice = self.known(name)?.slice.clone();
+        self.upload.write(&mut self.device, &slice, bytes)?;
         if self.upload.pending_bytes() >= FLUSH_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Encodes the read of a buffer and submits it with what waits.
-    fn start_read(&mut self, from: &wgpu::Buffer, bytes: usize) -> BackendResult<staging::Reading> {
+    fn start_read(&mut self, from: &Slice, bytes: usize) -> BackendResult<staging::Reading> {
         let mut encoder = self.device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.upload.encode(&mut encoder);
         let reading = self.download.start(&mut self.device, &mut encoder, from, bytes)?;
@@ -179,9 +167,9 @@ impl Gpu {
         Ok(reading)
     }
 
-    async fn read_tensor(&mut self, source: BackendResult<(wgpu::Buffer, TensorType)>) -> BackendResult<Tensor> {
-        let (buffer, ty) = source?;
-        let reading = self.start_read(&buffer, ty.bytes())?;
+    async fn read_tensor(&mut self, source: BackendResult<(Slice, TensorType)>) -> BackendResult<Tensor> {
+        let (slice, ty) = source?;
+        let reading = self.start_read(&slice, ty.bytes())?;
         let bytes = self.download.finish(&self.device, reading).await?;
         let wrong = || BackendError::Run { kernel: "download".into(), message: format!("{ty} came back short") };
         Tensor::from_bytes(&ty.shape, ty.dtype, &bytes).ok_or_else(wrong)
@@ -221,14 +209,14 @@ impl Gpu {
     }
 
     /// Waits for all that was submitted.
-    async fn barrier(&mut self, probe: Option<&wgpu::Buffer>) -> BackendResult<()> {
+    async fn barrier(&mut self, probe: Option<&Slice>) -> BackendResult<()> {
         let Some(buffer) = probe else { return Ok(()) };
         let reading = self.start_read(buffer, 4)?;
         self.download.finish(&self.device, reading).await?;
         Ok(())
     }
 
-    fn stored(&self, program: ProgramId, node: NodeId) -> BackendResult<(wgpu::Buffer, TensorType)> {
+    fn stored(&self, program: ProgramId, node: NodeId) -> BackendResult<(Slice, TensorType)> {
         let unknown = || BackendError::Unknown(format!("node {} of program {}", node.0, program.0));
         let p = self.programs.get(&program).ok_or_else(unknown)?;
         let slot = p.plan.storage.get(node.index()).copied().flatten().ok_or_else(unknown)?;
@@ -252,7 +240,7 @@ impl Backend for Gpu {
 
     fn unload(&mut self, program: ProgramId) {
         if let Some(p) = self.programs.remove(&program) {
-            program::free(self, p.own);
+            layout::free(self, p.own);
         }
     }
 
@@ -295,7 +283,7 @@ impl Backend for Gpu {
     }
 
     fn read_leaf(&mut self, leaf: &str) -> Reading<'_, Tensor> {
-        let source = self.known(leaf).map(|l| (l.buffer.clone(), l.ty.clone()));
+        let source = self.known(leaf).map(|l| (l.slice.clone(), l.ty.clone()));
         Box::pin(self.read_tensor(source))
     }
 
@@ -312,7 +300,7 @@ impl Backend for Gpu {
         let own = self.programs.get(&program).ok_or_else(unknown)?.own.clone();
         for buffer in own {
             let nan = vec![f32::NAN; buffer.size() as usize / 4];
-            self.upload.write(&mut self.device, &buffer, bytemuck::cast_slice(&nan))?;
+            self.upload.write(&mut self.device, &Slice::whole(buffer), bytemuck::cast_slice(&nan))?;
         }
         self.flush()
     }

@@ -5,11 +5,12 @@
 //! A node qualifies if its cell, and those of all nodes inlined below it, follow from the values at
 //! the element's own place and from single values; views keep the place in memory.
 
-use super::kernel::{Accessors, Class, Dispatch, LowerError, label, output_name};
+use super::kernel::{Accessors, Class, Dispatch, LowerError, Place, label, output_name};
 use crate::cell::cost::{is_pointwise, reads_only_own_element};
 use crate::cell::wgsl::{self, Read, WORKGROUP, fold_groups, function};
 use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
+use crate::plan::pack::{self, Together};
 use crate::plan::{BufferId, Kernel, Plan};
 use crate::tensor::DType;
 
@@ -120,7 +121,7 @@ pub(super) fn fours(
     } else {
         qualifies(plan, id, numel)
     };
-    if !fits || numel < 4 || !numel.is_multiple_of(4) {
+    if !fits || (!accessors.packed && (numel < 4 || !numel.is_multiple_of(4))) {
         return Ok(None);
     }
     let mut points = Points { accessors, tag, numel, buffers: vec![], text: String::new() };
@@ -146,9 +147,34 @@ pub(super) fn fours(
 
 /// The kernel of pointwise outputs, a vec4 of each an invocation; `None` where one is not.
 pub(super) fn dispatch(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Dispatch>, LowerError> {
-    let mut a = Accessors::new(plan, kernel, class);
     let ty = plan.graph.ty(kernel.outputs[0]);
-    wgsl::check_size(&plan.graph.node(kernel.outputs[0]).name, &ty.shape)?;
+    let names: Vec<&str> = kernel.outputs.iter().map(|o| plan.graph.node(*o).name.as_str()).collect();
+    let what = format!("{}: one thread four elements of {:?}", names.join(", "), ty.shape);
+    made(Accessors::new(plan, kernel, class), &what, ty.numel() / 4)
+}
+
+/// The one dispatch of kernels alike whose tensors lie in packs.
+pub(super) fn packed(plan: &Plan, together: &Together, class: Class) -> Result<Option<Dispatch>, LowerError> {
+    let kernels = &plan.kernels[together.kernels.clone()];
+    let Some(kernel) = kernels.first() else { return Ok(None) };
+    let names: Vec<&str> = kernels.iter().map(|k| plan.graph.node(k.main()).name.as_str()).collect();
+    let what = format!("{}: one thread four elements of the tensors, one after another", names.join(", "));
+    let bytes = |k: &Kernel| pack::step(plan.graph.ty(k.outputs[0]).bytes());
+    let mut accessors = Accessors::new(plan, kernel, class);
+    accessors.packed = true;
+    let Some(mut one) = made(accessors, &what, kernels.iter().map(bytes).sum::<usize>() / 16)? else { return Ok(None) };
+    for bound in &mut one.bound {
+        let in_pack = |p: &&usize| plan.packs[**p].iter().any(|b| Place::Buffer(*b) == bound.place);
+        if let Some(&pack) = together.packs.iter().find(in_pack) {
+            bound.place = Place::Pack(pack);
+        }
+    }
+    Ok(Some(one))
+}
+
+fn made(mut a: Accessors, what: &str, count: usize) -> Result<Option<Dispatch>, LowerError> {
+    let (plan, kernel) = (a.plan, a.kernel);
+    wgsl::check_size(&plan.graph.node(kernel.outputs[0]).name, plan.graph.shape(kernel.outputs[0]))?;
     let (mut text, mut stores, mut vectors) = (String::new(), String::new(), vec![]);
     for (k, &out) in kernel.outputs.iter().enumerate() {
         let tag = if k == 0 { String::new() } else { format!("_{}", k + 1) };
@@ -158,13 +184,9 @@ pub(super) fn dispatch(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Opt
         vectors.extend(&made.buffers);
         vectors.push(a.buffer(out)?);
     }
-    let count = ty.numel() / 4;
     let (bindings, bound) = a.bindings(None, &vectors)?;
-    let names: Vec<&str> = kernel.outputs.iter().map(|o| plan.graph.node(*o).name.as_str()).collect();
     let code = format!(
-        "// {}: one thread four elements of {:?}, generated from its cell.\n\n{bindings}{}\n{text}\n{}",
-        names.join(", "),
-        ty.shape,
+        "// {what}, generated from its cell.\n\n{bindings}{}\n{text}\n{}",
         a.functions(),
         wgsl::entry("at", count, &stores),
     );

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::device::{Device, Pipeline};
 use super::kernel::{self, Dispatch, Place, SOFTWARE_TURNS};
+use super::layout::{self, Layout, Slice, lay_out, step_buffer};
 use super::{Gpu, Variants};
 use crate::backend::{BackendError, BackendResult};
-use crate::graph::Leaf;
 use crate::plan::Plan;
+use crate::plan::pack::Together;
 
 /// One recorded dispatch.
 struct Step {
@@ -24,68 +25,70 @@ pub struct Program {
     /// What errors call it.
     pub name: String,
     /// By the plan's buffer numbers; leaves are shared with other programs.
-    pub buffers: Vec<wgpu::Buffer>,
+    pub buffers: Vec<Slice>,
     /// Those that die with the program.
     pub own: Vec<wgpu::Buffer>,
     steps: Vec<Step>,
-    copies: Vec<(wgpu::Buffer, wgpu::Buffer, u64)>,
+    copies: Vec<(Slice, Slice)>,
 }
 
 pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
-    let class = gpu.class();
-    let mut dispatches: Vec<Dispatch> = vec![];
-    for k in &plan.kernels {
-        let made = if gpu.variants == Variants::Naive {
-            kernel::naive(&plan, k, class)
-        } else {
-            kernel::dispatches(&plan, k, class)
-        };
-        let failed =
-            |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
-        dispatches.extend(made.map_err(failed)?);
-    }
-    if let (Some(text), Some(first)) = (gpu.text.take(), dispatches.first_mut()) {
-        first.code = text;
-        first.checked = true;
-    }
-    for d in &dispatches {
-        check_limits(&gpu.device, d)?;
-    }
+    check_leaves(gpu, &plan)?;
     let mut own = vec![];
-    let result = build(gpu, &plan, &dispatches, &mut own);
-    match result {
+    match build(gpu, &plan, &mut own) {
         Ok((buffers, steps, copies)) => {
             let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
             Ok(Program { plan, name, buffers, own, steps, copies })
         }
         Err(e) => {
             // A program that failed leaves nothing behind but leaves.
-            free(gpu, own);
+            layout::free(gpu, own);
             Err(e)
         }
     }
 }
 
-/// Frees those buffers of a program that is gone which no other has.
-pub(super) fn free(gpu: &mut Gpu, own: Vec<wgpu::Buffer>) {
-    for buffer in own {
-        if !gpu.programs.values().any(|p| p.own.contains(&buffer)) {
-            gpu.device.free(buffer);
+/// A leaf has one type in all programs.
+fn check_leaves(gpu: &Gpu, plan: &Plan) -> BackendResult<()> {
+    for node in plan.buffers.iter().filter_map(|b| b.leaf).map(|id| plan.graph.node(id)) {
+        if let Some(known) = gpu.leaves.get(&node.name).filter(|l| l.ty != node.ty) {
+            let (expected, got) = (known.ty.to_string(), node.ty.to_string());
+            return Err(BackendError::Mismatch { name: node.name.clone(), expected, got });
         }
     }
+    Ok(())
 }
 
-/// The smallest buffer of another program's step that is large enough and not yet taken, else a new one. One
-/// program runs at a time, so they can share.
-fn step_buffer(gpu: &mut Gpu, label: &str, bytes: usize, own: &mut Vec<wgpu::Buffer>) -> BackendResult<wgpu::Buffer> {
-    let others = gpu.programs.values().flat_map(|p| &p.own);
-    let fits = others.filter(|b| b.size() >= bytes as u64 && !own.contains(b)).min_by_key(|b| b.size()).cloned();
-    let buffer = match fits {
-        Some(buffer) => buffer,
-        None => gpu.device.buffer(label, bytes, Gpu::storage_usage())?,
-    };
-    own.push(buffer.clone());
-    Ok(buffer)
+/// The dispatches of a plan in order; `laid_out` tells which of its packs are.
+fn dispatches(gpu: &mut Gpu, plan: &Plan, laid_out: impl Fn(usize) -> bool) -> BackendResult<Vec<Dispatch>> {
+    let class = gpu.class();
+    let naive = gpu.variants == Variants::Naive;
+    let mut out: Vec<Dispatch> = vec![];
+    let mut done = 0;
+    for (k, kernel) in plan.kernels.iter().enumerate() {
+        if k < done {
+            continue;
+        }
+        let failed = |e: kernel::LowerError| BackendError::Kernel {
+            kernel: kernel::label(plan, kernel),
+            message: e.to_string(),
+        };
+        let begins = |t: &&Together| t.kernels.start == k && t.packs.iter().all(|p| laid_out(*p));
+        if let Some(t) = plan.together.iter().find(begins).filter(|_| !naive)
+            && let Some(one) = kernel::together(plan, t, class).map_err(failed)?
+        {
+            out.push(one);
+            done = t.kernels.end;
+            continue;
+        }
+        let made = if naive { kernel::naive(plan, kernel, class) } else { kernel::dispatches(plan, kernel, class) };
+        out.extend(made.map_err(failed)?);
+    }
+    if let (Some(text), Some(first)) = (gpu.text.take(), out.first_mut()) {
+        first.code = text;
+        first.checked = true;
+    }
+    Ok(out)
 }
 
 fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
@@ -108,35 +111,23 @@ fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
     Err(BackendError::Kernel { kernel: d.label.clone(), message })
 }
 
-type Built = (Vec<wgpu::Buffer>, Vec<Step>, Vec<(wgpu::Buffer, wgpu::Buffer, u64)>);
+type Built = (Vec<Slice>, Vec<Step>, Vec<(Slice, Slice)>);
 
-fn build(gpu: &mut Gpu, plan: &Plan, dispatches: &[Dispatch], own: &mut Vec<wgpu::Buffer>) -> BackendResult<Built> {
+fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResult<Built> {
+    let Layout { slices: buffers, packs } = lay_out(gpu, plan, own)?;
+    let dispatches = dispatches(gpu, plan, |p| packs.get(p).is_some_and(Option::is_some))?;
+    for d in &dispatches {
+        check_limits(&gpu.device, d)?;
+    }
     let scratch_bytes = dispatches.iter().map(|d| d.scratch_bytes).max().unwrap_or(0);
     let scratch = match scratch_bytes {
         0 => None,
-        bytes => Some(step_buffer(gpu, "partial sums", bytes, own)?),
+        bytes => Some(Slice::whole(step_buffer(gpu, "partial sums", bytes, own)?)),
     };
-    let mut buffers: Vec<Option<wgpu::Buffer>> = vec![None; plan.buffers.len()];
-    for k in plan.largest_first() {
-        let b = &plan.buffers[k];
-        buffers[k] = Some(match b.leaf {
-            Some(id) => {
-                let node = plan.graph.node(id);
-                let new = !gpu.leaves.contains_key(&node.name);
-                let buffer = gpu.leaf(&node.name, &node.ty)?;
-                if let (true, Some(Leaf::Constant(value))) = (new, node.leaf()) {
-                    gpu.upload.write(&mut gpu.device, &buffer, value.bytes())?;
-                }
-                buffer
-            }
-            None => step_buffer(gpu, &format!("step buffer {k}"), b.bytes, own)?,
-        });
-    }
-    let buffers: Vec<wgpu::Buffer> = buffers.into_iter().flatten().collect();
     // Kernels with one text share a pipeline.
     let mut known: BTreeMap<(&str, &str), Pipeline> = BTreeMap::new();
     let mut steps = vec![];
-    for d in dispatches {
+    for d in &dispatches {
         let key = (d.code.as_str(), d.entry.as_str());
         let made = match known.entry(key) {
             Entry::Occupied(e) => e.into_mut(),
@@ -150,6 +141,7 @@ fn build(gpu: &mut Gpu, plan: &Plan, dispatches: &[Dispatch], own: &mut Vec<wgpu
         for b in &d.bound {
             let buffer = match b.place {
                 Place::Buffer(id) => buffers.get(id.0 as usize),
+                Place::Pack(p) => packs.get(p).and_then(Option::as_ref),
                 Place::Scratch => scratch.as_ref(),
             };
             bound.push((b.binding, buffer.ok_or_else(missing)?));
@@ -160,7 +152,7 @@ fn build(gpu: &mut Gpu, plan: &Plan, dispatches: &[Dispatch], own: &mut Vec<wgpu
     let mut copies = vec![];
     for (from, to) in &plan.copies {
         if let (Some(a), Some(b)) = (buffers.get(from.0 as usize), buffers.get(to.0 as usize)) {
-            copies.push((a.clone(), b.clone(), b.size().min(a.size())));
+            copies.push((a.clone(), b.clone()));
         }
     }
     Ok((buffers, steps, copies))
@@ -194,8 +186,9 @@ impl Program {
 
     /// The copies of new states at a step's end.
     pub fn encode_copies(&self, encoder: &mut wgpu::CommandEncoder) {
-        for (from, to, bytes) in &self.copies {
-            encoder.copy_buffer_to_buffer(from, 0, to, 0, *bytes);
+        for (from, to) in &self.copies {
+            let bytes = from.bytes.min(to.bytes);
+            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, bytes);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
 use super::device::Device;
+use super::layout::Slice;
 use crate::backend::{BackendError, BackendResult};
 
 /// Smallest staging buffer, so that scalars share sizes.
@@ -41,12 +42,12 @@ pub struct Upload {
     /// Ready ones are mapped.
     slots: Vec<Slot>,
     /// (slot, destination, bytes), to be encoded before the next kernels.
-    pending: Vec<(usize, wgpu::Buffer, usize)>,
+    pending: Vec<(usize, Slice, usize)>,
 }
 
 impl Upload {
     /// Copies bytes to be in `to` before the next dispatch.
-    pub fn write(&mut self, device: &mut Device, to: &wgpu::Buffer, bytes: &[u8]) -> BackendResult<()> {
+    pub fn write(&mut self, device: &mut Device, to: &Slice, bytes: &[u8]) -> BackendResult<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -54,11 +55,11 @@ impl Upload {
         if cfg!(target_arch = "wasm32") {
             // In order with the submissions before and after.
             let whole = bytes.len() / 4 * 4;
-            device.queue.write_buffer(to, 0, &bytes[..whole]);
+            device.queue.write_buffer(&to.buffer, to.offset, &bytes[..whole]);
             if padded > whole {
                 let mut last = [0; 4];
                 last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-                device.queue.write_buffer(to, whole as u64, &last);
+                device.queue.write_buffer(&to.buffer, to.offset + whole as u64, &last);
             }
             return Ok(());
         }
@@ -105,7 +106,7 @@ impl Upload {
     /// Encodes the copies.
     pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         for (k, to, bytes) in &self.pending {
-            encoder.copy_buffer_to_buffer(&self.slots[*k].buffer, 0, to, 0, *bytes as u64);
+            encoder.copy_buffer_to_buffer(&self.slots[*k].buffer, 0, &to.buffer, to.offset, *bytes as u64);
         }
     }
 
@@ -141,7 +142,7 @@ impl Download {
         &mut self,
         device: &mut Device,
         encoder: &mut wgpu::CommandEncoder,
-        from: &wgpu::Buffer,
+        from: &Slice,
         bytes: usize,
     ) -> BackendResult<Reading> {
         let padded = bytes.next_multiple_of(4).max(4);
@@ -151,7 +152,7 @@ impl Download {
             None => device.buffer("download", size, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST)?,
         };
         if bytes > 0 {
-            encoder.copy_buffer_to_buffer(from, 0, &buffer, 0, padded as u64);
+            encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &buffer, 0, padded as u64);
         }
         Ok(Reading { buffer, bytes, shared: Arc::new((AtomicU8::new(BUSY), Mutex::new(None))) })
     }

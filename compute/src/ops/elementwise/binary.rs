@@ -70,8 +70,7 @@ impl Op for Binary {
     }
 
     fn cell(&self, inputs: &[&TensorType], output: &TensorType) -> Cell {
-        let rank = output.shape.len();
-        let read = |i: usize| crate::cell::load(i, broadcast_index(&inputs[i].shape, rank));
+        let read = |i: usize| crate::cell::load(i, broadcast_index(&inputs[i].shape, &output.shape));
         self.of(read(0), read(1))
     }
 

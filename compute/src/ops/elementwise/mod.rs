@@ -20,10 +20,12 @@ use crate::tensor::DType;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Select;
 
-/// The index at which an input of this shape is read for an output of that rank.
-pub fn broadcast_index(shape: &[usize], rank: usize) -> Vec<Idx> {
-    let skip = rank - shape.len();
-    shape.iter().enumerate().map(|(k, &d)| if d == 1 { Idx::Const(0) } else { ax(k + skip) }).collect()
+/// The index at which an input of this shape is read for an output of that one. Where both are 1 it is the
+/// output's own, so that what is not broadcast is seen to be read at its own element.
+pub fn broadcast_index(shape: &[usize], output: &[usize]) -> Vec<Idx> {
+    let skip = output.len() - shape.len();
+    let stretched = |k: usize| shape[k] == 1 && output[k + skip] != 1;
+    (0..shape.len()).map(|k| if stretched(k) { Idx::Const(0) } else { ax(k + skip) }).collect()
 }
 
 /// The shape that two shapes broadcast to.
@@ -71,8 +73,7 @@ impl Op for Select {
     }
 
     fn cell(&self, inputs: &[&TensorType], output: &TensorType) -> Cell {
-        let rank = output.shape.len();
-        let read = |i: usize| crate::cell::load(i, broadcast_index(&inputs[i].shape, rank));
+        let read = |i: usize| crate::cell::load(i, broadcast_index(&inputs[i].shape, &output.shape));
         when(cmp(Cmp::Ne, read(0), num(0.0)), read(1), read(2))
     }
 
