@@ -2,15 +2,16 @@
 //! real CIFAR-10 images (`./check` fetches them).
 
 use compute::backend::Backend;
+use compute::cli::ahead::Ahead;
 use compute::cli::load::{DataSpec, load};
 use compute::data::Dataset;
 use compute::recipe::{Recipe, find_shipped};
 use compute::rewrite::Fusion;
 use compute::session::Session;
-use compute::train::Trainer;
+use compute::train::{Part, Trainer};
 use serde_json::Value;
 use tests::backends;
-use tests::networks::difference;
+use tests::networks::{self, difference};
 use tests::steps;
 
 fn cifar() -> Dataset {
@@ -110,6 +111,29 @@ fn each_kernel_alone_is_the_same_step() {
     for (_, make) in tests::backends::both() {
         pollster::block_on(tests::steps::each_kernel_alone_is_the_same_step(make));
     }
+}
+
+/// Batches gathered beside the step are the batches gathered in it, past the short batch at an epoch's end, past an
+/// evaluation and past a look at another step, whose batch nobody began.
+#[test]
+fn batches_gathered_ahead_make_the_same_steps() {
+    let recipe = networks::recipe("[\"flatten\", \"linear 5\"]", 8, "[augment]\nflip = true");
+    let data = std::sync::Arc::new(networks::images(20, 8, 5));
+    let mut losses = vec![];
+    for thread in [false, true] {
+        let session = Session::new(backends::cpu(), Fusion::default());
+        let mut t = Trainer::new(session, recipe.clone(), data.clone()).unwrap_or_else(|e| panic!("{e}"));
+        t.set_length(None, Some(10));
+        if thread {
+            t.gather_ahead(Box::new(Ahead::new(data.clone())));
+        }
+        let mut of_run = pollster::block_on(steps::losses(&mut t, 4));
+        pollster::block_on(t.evaluate(Part::Validation)).unwrap_or_else(|e| panic!("{e}"));
+        pollster::block_on(t.gradients()).unwrap_or_else(|e| panic!("{e}"));
+        of_run.extend(pollster::block_on(steps::losses(&mut t, 6)));
+        losses.push(of_run);
+    }
+    assert_eq!(losses[0], losses[1]);
 }
 
 #[test]

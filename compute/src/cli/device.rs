@@ -2,18 +2,24 @@
 //! is asked for by name (`--backend gpu`, or `--device`).
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::CliError;
+use super::ahead::Ahead;
 use super::args::{BackendChoice, DeviceArgs};
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::{AdapterChoice, Gpu, Variants};
 use crate::backend::reference::Reference;
 use crate::backend::{Backend, BackendError};
 use crate::data::Dataset;
+use crate::network::Source;
 use crate::recipe::Recipe;
 use crate::rewrite::Fusion;
 use crate::session::Session;
 use crate::train::{TrainError, Trainer};
+
+/// Bytes of a batch that take longer to gather than to hand over.
+const WORTH_A_THREAD: usize = 1 << 20;
 
 /// Waits for a future. Only the binary may.
 pub fn block_on<F: Future>(future: F) -> F::Output {
@@ -57,10 +63,16 @@ pub fn session(args: &DeviceArgs) -> Result<Session, CliError> {
     Ok(Session::new(backend(args)?, fusion))
 }
 
-/// A trainer whose images lie where they are used: on a GPU's memory if they fit, else in main memory.
+/// A trainer whose images lie where they are used: on a GPU's memory if they fit, else in main memory, where large
+/// batches are gathered ahead.
 pub fn trainer(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
-    match session.info().backend {
-        "gpu" => Trainer::with_images_on_device(session, recipe, data),
-        _ => Trainer::new(session, recipe, data),
+    let data = Arc::new(data);
+    let mut trainer = match session.info().backend {
+        "gpu" => Trainer::with_images_on_device(session, recipe, data.clone())?,
+        _ => Trainer::new(session, recipe, data.clone())?,
+    };
+    if *trainer.source() == Source::Fed && trainer.batch() * data.train.stride() >= WORTH_A_THREAD {
+        trainer.gather_ahead(Box::new(Ahead::new(data)));
     }
+    Ok(trainer)
 }

@@ -4,6 +4,7 @@
 //! Exit codes: 0 ok, 1 anything else, 2 usage or recipe, 3 data, 4 no device, 5 diverged,
 //! 130 interrupted with a checkpoint saved.
 
+pub mod ahead;
 mod args;
 pub mod bench;
 pub mod cache;

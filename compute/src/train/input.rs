@@ -32,7 +32,20 @@ pub fn resident(images: &Images, max_buffer_bytes: Option<usize>) -> Source {
     Source::Resident(std::iter::repeat_n(each, n / each).chain((rest > 0).then_some(rest)).collect())
 }
 
+/// Gathers batches of the training images beside the step that runs: in the binary on a thread of its own.
+pub trait Gather {
+    /// Begins to gather the pixels of these images.
+    fn begin(&mut self, which: &[u32]);
+    /// The pixels, if these are the images that were begun.
+    fn take(&mut self, which: &[u32]) -> Option<Vec<u8>>;
+}
+
 impl Trainer {
+    /// Lets batches be gathered ahead: the same bits, ready when the device is.
+    pub fn gather_ahead(&mut self, by: Box<dyn Gather>) {
+        self.ahead = Some(by);
+    }
+
     /// Where the images of training steps come from.
     pub fn source(&self) -> &Source {
         &self.source
@@ -79,7 +92,10 @@ impl Trainer {
         let which = self.images_of(step);
         let n = which.len();
         let mut all = match self.source {
-            Source::Fed => batch(&self.data.train, &which, n),
+            Source::Fed => {
+                let ready = self.ahead.as_mut().and_then(|a| a.take(&which));
+                batch(&self.data.train, &which, n, ready)
+            }
             Source::Resident(_) => {
                 let labels = labels(&self.data.train, &which, n);
                 vec![(rows_feed(n), Tensor::u32([n], which)), labels]
@@ -96,14 +112,21 @@ impl Trainer {
         for (name, value) in &feeds {
             self.session.write(name, value)?;
         }
+        if self.ahead.is_some() && step + 1 < self.total_steps() {
+            let next = self.images_of(step + 1);
+            self.ahead.iter_mut().for_each(|a| a.begin(&next));
+        }
         Ok(n)
     }
 }
 
-/// The feeds of a batch, padded to `n` with zeros.
-fn batch(images: &Images, which: &[u32], n: usize) -> Named {
-    let mut pixels = Vec::with_capacity(n * images.stride());
-    images.gather(which, &mut pixels);
+/// The feeds of a batch, padded to `n` with zeros; `ready` are its pixels, if they were gathered before.
+fn batch(images: &Images, which: &[u32], n: usize, ready: Option<Vec<u8>>) -> Named {
+    let mut pixels = ready.unwrap_or_else(|| {
+        let mut pixels = Vec::with_capacity(n * images.stride());
+        images.gather(which, &mut pixels);
+        pixels
+    });
     pixels.resize(n * images.stride(), 0);
     let shape = [n, images.channels, images.height, images.width];
     vec![(images_feed(n), Tensor::u8(shape, pixels)), labels(images, which, n)]
@@ -117,7 +140,7 @@ fn labels(images: &Images, which: &[u32], n: usize) -> (String, Tensor) {
 
 /// Writes the images and labels of a batch, padded to `n` with zeros.
 pub fn feed(session: &mut Session, images: &Images, which: &[u32], n: usize) -> Result<(), TrainError> {
-    for (name, value) in batch(images, which, n) {
+    for (name, value) in batch(images, which, n, None) {
         session.write(&name, &value)?;
     }
     Ok(())

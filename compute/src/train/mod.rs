@@ -12,6 +12,7 @@ pub mod log;
 mod state;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::backend::{BackendError, ProgramId};
 use crate::checkpoint::CheckpointError;
@@ -49,7 +50,7 @@ pub struct StepMetrics {
 }
 
 pub use evaluate::Prediction;
-pub use input::feed;
+pub use input::{Gather, feed};
 
 /// Which held-out images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,9 @@ pub enum Part {
 pub struct Trainer {
     session: Session,
     recipe: Recipe,
-    data: Dataset,
+    data: Arc<Dataset>,
+    /// Gathers the next batch while this one is computed.
+    ahead: Option<Box<dyn Gather>>,
     train_images: Vec<u32>,
     validation_images: Vec<u32>,
     shape: ImageShape,
@@ -82,17 +85,22 @@ pub struct Trainer {
 impl Trainer {
     /// Builds and loads everything, with fresh weights; each batch is written to the device. Errors: a
     /// model that does not fit the data, an empty data set, or a device that cannot hold it.
-    pub fn new(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
-        Trainer::with(session, recipe, data, Source::Fed)
+    pub fn new(session: Session, recipe: Recipe, data: impl Into<Arc<Dataset>>) -> Result<Trainer, TrainError> {
+        Trainer::with(session, recipe, data.into(), Source::Fed)
     }
 
     /// The same, with the training images on the device if they fit ([`input::resident`]).
-    pub fn with_images_on_device(session: Session, recipe: Recipe, data: Dataset) -> Result<Trainer, TrainError> {
+    pub fn with_images_on_device(
+        session: Session,
+        recipe: Recipe,
+        data: impl Into<Arc<Dataset>>,
+    ) -> Result<Trainer, TrainError> {
+        let data = data.into();
         let source = input::resident(&data.train, session.info().max_buffer_bytes);
         Trainer::with(session, recipe, data, source)
     }
 
-    fn with(session: Session, recipe: Recipe, data: Dataset, source: Source) -> Result<Trainer, TrainError> {
+    fn with(session: Session, recipe: Recipe, data: Arc<Dataset>, source: Source) -> Result<Trainer, TrainError> {
         let train = &data.train;
         if train.is_empty() || data.classes.is_empty() {
             return Err(TrainError::Data(format!("{} has no training images", data.name)));
@@ -111,6 +119,7 @@ impl Trainer {
             session,
             recipe,
             data,
+            ahead: None,
             train_images,
             validation_images,
             shape,
