@@ -34,30 +34,55 @@ fn numbers(n: usize) -> Vec<f32> {
     (0..n as u32).map(|i| compute::cell::rand::bits(1, 0, 0, i) as f32 / 8_388_608.0 - 1.0).collect()
 }
 
-/// Milliseconds of training steps of a shipped recipe at batch 64, after `warm_up` untimed ones.
-/// Each reads its loss.
-#[wasm_bindgen]
-pub async fn steps(backend: String, recipe: String, warm_up: usize, repeats: usize) -> Result<Vec<f64>, JsError> {
-    let shipped = find_shipped(&recipe).ok_or_else(|| text(format!("no recipe {recipe}")))?;
-    let recipe = Recipe::parse(&recipe, shipped, &["data.validation=0".into(), "train.batch=64".into()]);
+/// A shipped recipe at batch 64, ready to take its first step on images of noise.
+async fn trainer(session: Session, recipe: &str) -> Result<Trainer, JsError> {
+    let shipped = find_shipped(recipe).ok_or_else(|| text(format!("no recipe {recipe}")))?;
+    let recipe = Recipe::parse(recipe, shipped, &["data.validation=0".into(), "train.batch=64".into()]);
     let pixels = (0..64 * 3072u32).map(|i| (compute::cell::rand::mix(i) >> 24) as u8).collect();
     let images = Images::new([3, 32, 32], pixels, (0..64).map(|i| i % 10).collect());
     let images = images.ok_or_else(|| text("the images do not fit their size"))?;
     let classes = (0..10).map(|c| c.to_string()).collect();
     let data = Dataset { name: "noise".into(), classes, test: images.subset(&[]), train: images };
-    let mut trainer = Trainer::new(session(&backend).await?, recipe.map_err(text)?, data).map_err(text)?;
+    Trainer::new(session, recipe.map_err(text)?, data).map_err(text)
+}
+
+/// Milliseconds of a step, its loss read.
+async fn step(trainer: &mut Trainer) -> Result<f64, JsError> {
+    let start = Instant::now();
+    trainer.step().map_err(text)?;
+    let loss = trainer.metrics().await.map_err(text)?;
+    if loss.len() != 1 || !loss[0].loss.is_finite() {
+        return Err(text("a step without a loss"));
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+/// Milliseconds of training steps, after `warm_up` untimed ones.
+#[wasm_bindgen]
+pub async fn steps(backend: String, recipe: String, warm_up: usize, repeats: usize) -> Result<Vec<f64>, JsError> {
+    let mut trainer = trainer(session(&backend).await?, &recipe).await?;
     let mut out = vec![];
     for k in 0..warm_up + repeats {
-        let start = Instant::now();
-        trainer.step().map_err(text)?;
-        let loss = trainer.metrics().await.map_err(text)?;
-        let ms = start.elapsed().as_secs_f64() * 1e3;
-        if loss.len() != 1 || !loss[0].loss.is_finite() {
-            return Err(text("a step without a loss"));
-        }
+        let ms = step(&mut trainer).await?;
         if k >= warm_up {
             out.push(ms);
         }
+    }
+    Ok(out)
+}
+
+/// Milliseconds from a recipe's text to the loss of its first step, less a step: graph, gradients, plan, buffers,
+/// pipelines. The device is open before.
+#[wasm_bindgen]
+pub async fn first_steps(backend: String, recipe: String, repeats: usize) -> Result<Vec<f64>, JsError> {
+    let mut out = vec![];
+    for _ in 0..repeats {
+        let session = session(&backend).await?;
+        let start = Instant::now();
+        let mut trainer = trainer(session, &recipe).await?;
+        step(&mut trainer).await?;
+        let all = start.elapsed().as_secs_f64() * 1e3;
+        out.push(all - step(&mut trainer).await?.min(step(&mut trainer).await?));
     }
     Ok(out)
 }

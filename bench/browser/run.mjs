@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Times the engine and its peers in turn, in one page of headless Chromium: the training step of the
-// reference network at 32x32 and batch 64 with its loss read back, and a product of 512 x 512.
+// reference network at 32x32 and batch 64 with its loss read back, and a product of 512 x 512. Also how long it
+// takes from a recipe to the first step.
 //
 //     node bench/browser/run.mjs [--peers tfjs,jaxjs] [--repeats 7] [--rounds 3] [--isolated] [--chromium PATH]
 //
@@ -89,6 +90,8 @@ const median = (list) => {
   return s.length % 2 ? s[(s.length - 1) / 2] : (s[s.length / 2 - 1] + s[s.length / 2]) / 2;
 };
 
+const names = { cpu: "wasm cpu", webgpu: "webgpu" };
+
 /** One row a case: what to call in the page, and with what. */
 function rows() {
   const step = (backend, n) => ["steps", [backend, "seed-cnn-32", 2, n]];
@@ -97,6 +100,9 @@ function rows() {
     ["step", "chainrule, webgpu", ...step("webgpu", repeats)],
     ["matmul 512", "chainrule, wasm cpu", "products", ["cpu", 512, 2, repeats]],
     ["matmul 512", "chainrule, webgpu", "products", ["webgpu", 512, 2, repeats]],
+    ...["seed-cnn-32", "cnn-32"].flatMap((recipe) =>
+      ["cpu", "webgpu"].map((b) => [`first step of ${recipe}`, `chainrule, ${names[b]}`, "first_steps", [b, recipe, 3]]),
+    ),
   ];
   const slow = Math.min(repeats, 5);
   const peer = (name, prefix, backends) =>

@@ -145,7 +145,7 @@ impl Forward {
                 let band = Band { first: image, images: 1, offset, len: len.min(plane - offset) };
                 let mut cols = local.take(taps * band.len);
                 let mut tile = local.take(channels * band.len);
-                self.conv.columns(buffers, image, &band, (&mut cols, band.len), local)?;
+                self.conv.columns(buffers, image, &band, &mut cols, local)?;
                 self.conv.apply(w, bias, &cols, band.len, &mut tile);
                 for (c, line) in tile.chunks_exact(band.len).enumerate() {
                     // SAFETY: every task writes its own image and band.
@@ -299,7 +299,7 @@ impl BackwardW {
             self.dy.fill(buffers, &self.grid, &band, &mut tile[..images * size], local)?;
             for (image, dy) in tile[..images * size].chunks_exact(size).enumerate() {
                 let cols = &mut cols[..groups * taps * band.len];
-                self.conv.columns(buffers, first + image, &band, (&mut *cols, band.len), local)?;
+                self.conv.columns(buffers, first + image, &band, cols, local)?;
                 for g in 0..groups {
                     let left = Strides::rows(g * per * band.len, band.len);
                     let right = Strides::rows(g * taps * band.len, band.len);

@@ -68,6 +68,34 @@ pub struct Conv {
     pub bias: Option<Place>,
 }
 
+/// Rows of x that a band sees: where they are stored, or computed for it.
+pub struct Seen<'a> {
+    stored: Option<&'a Place>,
+    computed: Vec<f32>,
+    /// Of the first image.
+    rows: Rows,
+    /// Numbers from an image to the next.
+    image: usize,
+}
+
+impl Seen<'_> {
+    pub fn numbers<'a>(&'a self, buffers: &'a [Buffer<f32>]) -> Result<&'a [f32], String> {
+        self.stored.map_or(Ok(&self.computed), |place| numbers(buffers, place))
+    }
+
+    /// The rows of an image, counted from the band's first.
+    pub fn rows(&self, image: usize) -> Rows {
+        Rows { at: self.rows.at + image * self.image, ..self.rows }
+    }
+
+    /// Gives memory back.
+    pub fn give(self, local: &mut Scratch<f32>) {
+        if self.stored.is_none() {
+            local.give(self.computed);
+        }
+    }
+}
+
 pub enum Source {
     Stored(Place),
     Conv(Box<Conv>),
@@ -192,7 +220,7 @@ impl Source {
                 let taps = conv.channels[0] / conv.groups * conv.window.taps();
                 let mut cols = local.take(conv.groups * taps * band.len);
                 for (image, part) in out.chunks_exact_mut(tile).enumerate() {
-                    conv.columns(buffers, band.first + image, band, (&mut cols, band.len), local)?;
+                    conv.columns(buffers, band.first + image, band, &mut cols, local)?;
                     conv.apply(w, bias, &cols, band.len, part);
                 }
                 local.give(cols);
@@ -250,33 +278,37 @@ impl Source {
 }
 
 impl Conv {
-    /// The patches of a band of one image, group by group: a matrix with its rows a pitch apart.
+    /// What a band of some images sees of x.
+    pub fn see(&self, buffers: &[Buffer<f32>], band: &Band, local: &mut Scratch<f32>) -> Result<Seen<'_>, String> {
+        let w = &self.window;
+        let [plane, channels] = [w.input[0] * w.input[1], self.channels[0]];
+        if let Source::Stored(place) = &self.x {
+            let rows = Rows { at: band.first * channels * plane, channel: plane, first: 0, rows: w.input[0] };
+            return Ok(Seen { stored: Some(place), computed: vec![], rows, image: channels * plane });
+        }
+        let (r0, r1) = w.sees(band.offset, band.len);
+        let grid = self.x.grid().unwrap_or(Grid { channels, plane, row: w.input[1] });
+        let len = (r1 - r0) * w.input[1];
+        let inner = Band { offset: r0 * w.input[1], len, ..*band };
+        let mut computed = local.take(band.images * channels * len);
+        self.x.fill(buffers, &grid, &inner, &mut computed, local)?;
+        let rows = Rows { at: 0, channel: len, first: r0, rows: r1 - r0 };
+        Ok(Seen { stored: None, computed, rows, image: channels * len })
+    }
+
+    /// The patches of a band of one image, group by group.
     pub fn columns(
         &self,
         buffers: &[Buffer<f32>],
         image: usize,
         band: &Band,
-        (cols, pitch): (&mut [f32], usize),
+        cols: &mut [f32],
         local: &mut Scratch<f32>,
     ) -> Result<(), String> {
-        let w = &self.window;
+        let seen = self.see(buffers, &Band { first: image, images: 1, ..*band }, local)?;
         let run = (band.offset, band.len);
-        let plane = w.input[0] * w.input[1];
-        let channels = self.channels[0];
-        if let Source::Stored(place) = &self.x {
-            let x = numbers(buffers, place)?;
-            let rows = Rows { at: image * channels * plane, channel: plane, first: 0, rows: w.input[0] };
-            w.gather(x, rows, 0..channels, run, cols, pitch);
-            return Ok(());
-        }
-        let (r0, r1) = w.sees(band.offset, band.len);
-        let grid = self.x.grid().unwrap_or(Grid { channels, plane, row: w.input[1] });
-        let len = (r1 - r0) * w.input[1];
-        let inner = Band { first: image, images: 1, offset: r0 * w.input[1], len };
-        let mut x = local.take(channels * len);
-        self.x.fill(buffers, &grid, &inner, &mut x, local)?;
-        w.gather(&x, Rows { at: 0, channel: len, first: r0, rows: r1 - r0 }, 0..channels, run, cols, pitch);
-        local.give(x);
+        self.window.gather(seen.numbers(buffers)?, seen.rows(0), 0..self.channels[0], run, cols, band.len);
+        seen.give(local);
         Ok(())
     }
 
