@@ -238,10 +238,9 @@ impl Step<f32> for DeepBackwardW {
             let own = groups * this.share * window * y;
             let (first, others) = dw.split_at_mut(own.min(dw.len()));
             let db = if this.bias.is_some() { db } else { &mut [] };
-            let others = others.par_chunks_mut(own).enumerate();
             let (a, b) = threads::join(
                 || share(0, (first, db)),
-                || others.try_for_each(|(s, dw)| share(s + 1, (dw, &mut []))),
+                || others.par_chunks_mut(own).enumerate().try_for_each(|(s, dw)| share(s + 1, (dw, &mut []))),
             );
             a.and(b)
         });

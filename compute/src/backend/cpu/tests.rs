@@ -146,6 +146,8 @@ fn large_forms_agree_with_the_reference() {
     for (k, (geometry, x, w)) in [
         (pad, [5, 40, 23, 19], [48, 40, 3, 3]),
         (Geometry { groups: 2, stride: [2, 1], ..pad }, [3, 64, 16, 40], [72, 32, 3, 3]),
+        // More weights than one task forms.
+        (pad, [4, 130, 5, 6], [129, 130, 3, 3]),
     ]
     .into_iter()
     .enumerate()
