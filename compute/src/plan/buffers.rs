@@ -8,13 +8,14 @@
 
 use super::{Buffer, BufferId, Kernel};
 use crate::graph::{Graph, NodeId};
-use crate::rewrite::view_root;
+use crate::rewrite::{Fusion, view_root};
 
 /// A shared buffer may be at most this many times as large as what it holds.
 const SLACK: usize = 4;
 
 pub(super) fn assign(
     g: &Graph,
+    fusion: &Fusion,
     stored: &[bool],
     kernels: &[Kernel],
     in_place: &[(NodeId, NodeId)],
@@ -24,7 +25,7 @@ pub(super) fn assign(
     let mut storage: Vec<Option<BufferId>> = vec![None; n];
     for id in g.ids().filter(|id| g.node(*id).leaf().is_some()) {
         storage[id.index()] = Some(BufferId(buffers.len() as u32));
-        buffers.push(Buffer { bytes: padded(g.ty(id).bytes()), leaf: Some(id) });
+        buffers.push(Buffer { bytes: padded(fusion.bytes(g.ty(id))), leaf: Some(id) });
     }
     // The last kernel that reads each root; the end for what outlives the step.
     let mut last = vec![0usize; n];
@@ -53,7 +54,7 @@ pub(super) fn assign(
                 storage[out.index()] = storage[leaf.index()];
                 continue;
             }
-            let b = take(&mut buffers, &mut free, padded(g.ty(out).bytes()));
+            let b = take(&mut buffers, &mut free, padded(fusion.bytes(g.ty(out))));
             storage[out.index()] = Some(b);
             if last[out.index()] != usize::MAX {
                 dying.push((last[out.index()].max(k), b));

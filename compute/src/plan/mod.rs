@@ -90,7 +90,7 @@ impl Plan {
         let decisions = rewrite::decide(&graph, fusion);
         if let Some(limit) = hard_limit {
             for id in graph.ids().filter(|id| decisions.stored[id.index()]) {
-                let (node, bytes) = (graph.node(id), graph.ty(id).bytes());
+                let (node, bytes) = (graph.node(id), fusion.bytes(graph.ty(id)));
                 if bytes > limit {
                     let (name, shape) = (node.name.clone(), node.ty.shape.clone());
                     return Err(PlanError::TooLarge { name, shape, bytes, limit });
@@ -107,7 +107,7 @@ impl Plan {
                 (kernels, in_place) = found;
             }
         }
-        let (buffers, storage, copies) = buffers::assign(&graph, &decisions.stored, &kernels, &in_place);
+        let (buffers, storage, copies) = buffers::assign(&graph, fusion, &decisions.stored, &kernels, &in_place);
         Ok(Plan { graph, storage, buffers, kernels, copies, map })
     }
 
@@ -191,7 +191,7 @@ fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
                 own.flops * numel + inner
             }
         };
-        let bytes = reads.iter().map(|r| g.ty(*r).bytes()).sum::<usize>() + g.ty(id).bytes();
+        let bytes = reads.iter().chain([&id]).map(|n| fusion.bytes(g.ty(*n))).sum();
         out.push(Kernel { outputs: vec![id], lowering, reads, inlined, in_place: vec![], flops, bytes });
     }
     if fusion.enabled { join::bias_gradients(g, out) } else { out }

@@ -71,6 +71,7 @@ impl Cpu {
             detail: format!("{}, {} threads", instruction_set(), lanes::threads::current_num_threads()),
             max_buffer_bytes: None,
             cache_bytes: matmul::TILE * 4,
+            half_bytes: 4,
         }))
     }
 }

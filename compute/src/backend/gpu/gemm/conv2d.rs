@@ -6,7 +6,7 @@ use super::super::shaders;
 use super::blocks::NO_STORE;
 use super::{Product, Variant, accessor, fours, reads_below};
 use crate::cell::wgsl::import::Shader;
-use crate::cell::wgsl::{Access, Read};
+use crate::cell::wgsl::{Access, Read, element};
 use crate::cell::{Idx, ax};
 use crate::graph::NodeId;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
@@ -54,8 +54,10 @@ const PATCH_B: &str = "fn block_b(batch: i32, k: i32, n: i32) -> mat4x4<f32> {
 /// Blocks of a stored w as it lies in memory, without taking taps apart.
 fn flat_weights(shader: Shader, w: &Read) -> Result<Shader, LowerError> {
     let Access::Buffer(name) = &w.access else { return Ok(shader) };
-    let flat =
-        format!("fn load_a(group: i32, m: i32, k: i32) -> f32 {{\n    return {name}[(group * CO + m) * K + k];\n}}\n");
+    let value = element(w.dtype, name, "at");
+    let flat = format!(
+        "fn load_a(group: i32, m: i32, k: i32) -> f32 {{\n    let at = (group * CO + m) * K + k;\n    return {value};\n}}\n"
+    );
     Ok(shader.replace("load_a", &flat)?)
 }
 
