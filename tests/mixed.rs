@@ -1,10 +1,18 @@
 //! Mixed precision: what is rounded to f16, that all backends round alike, and the scale of the loss.
 
+use std::sync::Arc;
+
 use compute::backend::Backend;
+use compute::backend::cpu::Cpu;
+use compute::backend::gpu::{Limits, Variants};
+use compute::backend::reference::Reference;
 use compute::data::sample;
 use compute::graph::{Graph, TensorType};
 use compute::network::{ImageShape, train_step};
+use compute::ops::conv2d::{Conv2d, Conv2dBackwardX, Geometry};
 use compute::ops::elementwise::Unary;
+use compute::ops::matmul::Matmul;
+use compute::ops::{Fill, Lowering, Op};
 use compute::optim::scale;
 use compute::plan::Plan;
 use compute::recipe::{Recipe, find_shipped};
@@ -12,6 +20,7 @@ use compute::rewrite::Fusion;
 use compute::session::Session;
 use compute::tensor::{DType, Data, Tensor};
 use compute::train::{TrainError, Trainer};
+use compute::verify::tensor;
 use pollster::block_on;
 use tests::backends;
 use tests::networks::{self, Step, difference};
@@ -112,6 +121,81 @@ fn whole_steps_agree_with_the_reference_fused_and_unfused() {
                     assert!(error < 1e-3, "{name}, fusion {how}, {layers}: tensor {k} differs by {error:.1e}");
                 }
             }
+        }
+    }
+}
+
+/// Rows that are whole vec4s, and rows of pairs; with a bias; in one part, and in parts that are added.
+fn rounded_products() -> Vec<Graph> {
+    let mut all = vec![];
+    let mut add = |op: Arc<dyn Op>, types: &[TensorType]| {
+        let mut g = Graph::new();
+        let x: Vec<_> = types.iter().enumerate().map(|(k, ty)| g.feed(&format!("x{k}"), ty.clone())).collect();
+        let p = g.add_arc(op, &x).expect("a product");
+        let y = g.half(p).expect("half");
+        g.output("y", y);
+        all.push(g);
+    };
+    let (half, full) = (|s: &[usize]| TensorType::f16(s), |s: &[usize]| TensorType::f32(s));
+    for (m, n, k) in [(64, 36, 68), (65, 70, 67), (3, 2, 5), (17, 6, 5000), (40, 520, 12)] {
+        let plain = Matmul { transpose_a: false, transpose_b: true, bias: false };
+        add(Arc::new(plain), &[half(&[m, k]), half(&[n, k])]);
+        add(Arc::new(Matmul { bias: true, ..plain }), &[half(&[m, k]), full(&[n, k]), full(&[n])]);
+    }
+    let pad = Geometry { padding: [1, 1], ..Geometry::default() };
+    for (x, o, geometry) in [
+        ([2, 4, 6, 8], 36, pad),
+        ([2, 3, 7, 6], 5, pad),
+        ([1, 4, 9, 10], 6, Geometry { groups: 2, stride: [2, 2], ..pad }),
+        ([2, 600, 4, 4], 3, pad),
+    ] {
+        let w = [o, x[1] / geometry.groups, 3, 3];
+        let [h, w_out] = geometry.output([x[2], x[3]], [3, 3]).expect("fits");
+        let dy = [x[0], o, h, w_out];
+        if (h * w_out).is_multiple_of(2) {
+            add(Arc::new(Conv2d { geometry, bias: false }), &[half(&x), half(&w)]);
+            add(Arc::new(Conv2d { geometry, bias: true }), &[half(&x), half(&w), full(&[o])]);
+        }
+        add(Arc::new(Conv2dBackwardX { geometry, size: [x[2], x[3]] }), &[half(&dy), half(&w)]);
+    }
+    all
+}
+
+#[test]
+fn products_round_their_results_where_nothing_else_reads_them() {
+    for g in rounded_products() {
+        let types: Vec<TensorType> = g.nodes().iter().filter(|n| n.op().is_none()).map(|n| n.ty.clone()).collect();
+        let fill = Fill::Uniform(-1.0, 1.0);
+        let inputs: Vec<Tensor> =
+            types.iter().enumerate().map(|(k, ty)| tensor(ty, &tests::samples::fill(ty, &fill, k))).collect();
+        let plan = Arc::new(Plan::new(&g, &Fusion::default(), None).expect("a plan"));
+        let [kernel] = &plan.kernels[..] else { panic!("{plan}") };
+        assert_ne!(kernel.lowering, Lowering::Cells, "{plan}");
+        let node = plan.output("y").expect("an output");
+        let run = |backend: &mut dyn Backend| -> Vec<f64> {
+            let program = backend.load(plan.clone()).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+            for (k, x) in inputs.iter().enumerate() {
+                backend.write(&format!("x{k}"), x).expect("a feed");
+            }
+            backend.poison(program).expect("buffers");
+            backend.run(program).expect("runs");
+            block_on(backend.read_f64(program, node)).expect("reads")
+        };
+        let want = run(&mut Reference::new());
+        let mut all = vec![("cpu".to_string(), run(&mut Cpu::new()))];
+        for v in [Variants::Naive, Variants::Device, Variants::Software, Variants::Hardware] {
+            let mut gpu = block_on(tests::suite::gpu(Limits::Adapter));
+            gpu.set_variants(v);
+            all.push((format!("{v:?}"), run(&mut gpu)));
+        }
+        for (what, got) in all {
+            let mut others = 0;
+            for (a, b) in got.iter().zip(&want) {
+                // The next half, where f32 is on the other side of a tie; halves near 0 lie closer than f32's error.
+                assert!((a - b).abs() <= 2f64.powi(-10) * b.abs() + 1e-4, "{what}: {a} for {b} in\n{plan}");
+                others += usize::from(a != b);
+            }
+            assert!(others * 50 <= want.len(), "{what}: {others} of {} are other halves in\n{plan}", want.len());
         }
     }
 }

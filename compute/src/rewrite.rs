@@ -188,6 +188,9 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
         d.stored[k] = must[k] || shared || !(cheap || rescued);
     }
     keep_products_fast(g, fusion, &mut d);
+    if fusion.enabled && fusion.half_bytes < 4 {
+        round_in_products(g, &must, &uses, &mut d);
+    }
     limit_reads(g, fusion, &mut d);
     d
 }
@@ -196,6 +199,32 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
 fn rounds_to_half(g: &Graph, id: NodeId) -> bool {
     let node = g.node(id);
     node.ty.dtype == DType::F16 && node.inputs.iter().all(|i| g.ty(*i).dtype != DType::F16)
+}
+
+/// The product or convolution whose results `id` only rounds to f16, two to a word.
+fn rounded_product(g: &Graph, id: NodeId) -> Option<NodeId> {
+    let p = *g.node(id).inputs.first().filter(|_| g.node(id).inputs.len() == 1 && rounds_to_half(g, id))?;
+    let row = match (g.node(p).op()?.lowering(), g.shape(p)) {
+        (Lowering::Matmul(_), [.., n]) => *n,
+        (Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_), [_, _, h, w]) => h * w,
+        _ => return None,
+    };
+    row.is_multiple_of(2).then_some(p)
+}
+
+/// How the kernel of a stored node runs: as the product that it rounds, where that is not stored.
+pub fn kernel_of(g: &Graph, stored: &[bool], id: NodeId) -> NodeId {
+    rounded_product(g, id).filter(|p| !stored[p.index()]).unwrap_or(id)
+}
+
+/// Leaves rounding to the product, where nothing else reads its results: they are then never stored as f32.
+fn round_in_products(g: &Graph, must: &[bool], uses: &[Uses], d: &mut Decisions) {
+    for id in g.ids().filter(|id| g.node(*id).op().is_some()) {
+        if let (true, Some(p)) = (d.stored[id.index()], rounded_product(g, id)) {
+            let alone = uses[p.index()].consumers == 1.0 && !must[p.index()];
+            d.stored[p.index()] &= !alone;
+        }
+    }
 }
 
 /// Stores what products and convolutions would have to gather from elsewhere: their tiles are

@@ -77,6 +77,16 @@ fn packed_halves(x: vec4<f32>) -> vec2<u32> {
     return vec2<u32>(half_bits(x.x) | (half_bits(x.y) << 16u), half_bits(x.z) | (half_bits(x.w) << 16u));
 }
 
+// The nearest halves of two numbers, packed.
+fn two_halves(x: vec2<f32>) -> u32 {
+    return half_bits(half_of(x.x)) | (half_bits(half_of(x.y)) << 16u);
+}
+
+// The nearest halves of four numbers, packed.
+fn nearest_halves(x: vec4<f32>) -> vec2<u32> {
+    return vec2<u32>(two_halves(x.xy), two_halves(x.zw));
+}
+
 // exp, split as 2^n e^r with |r| <= ln(2)/2: relative error below 3e-7 on every device, where the
 // built-in is allowed 3 + 2|x| units in the last place.
 fn exp_of(x: f32) -> f32 {

@@ -111,6 +111,16 @@ impl Plan {
         Ok(Plan { graph, storage, buffers, kernels, copies, map })
     }
 
+    /// The node whose op a kernel's lowering is: its first output, or the product that this one rounds to f16.
+    pub fn lowered(&self, kernel: &Kernel) -> NodeId {
+        let out = kernel.outputs[0];
+        let node = self.graph.node(out);
+        match (node.op(), node.inputs.first()) {
+            (Some(op), Some(&input)) if op.lowering() != kernel.lowering => input,
+            _ => out,
+        }
+    }
+
     /// Whether a node has a buffer.
     pub fn stored(&self, id: NodeId) -> bool {
         self.storage[id.index()].is_some()
@@ -174,19 +184,20 @@ fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
     let mut out: Vec<Kernel> = vec![];
     for id in g.ids() {
         let Some(op) = g.node(id).op() else { continue };
-        let lowering = op.lowering();
-        if !d.stored[id.index()] || lowering == Lowering::View {
+        if !d.stored[id.index()] || op.lowering() == Lowering::View {
             continue;
         }
+        let main = rewrite::kernel_of(g, &d.stored, id);
+        let lowering = g.node(main).op().map_or(Lowering::Cells, |op| op.lowering());
         let reads = rewrite::reads(g, &d.stored, id);
         let inlined = rewrite::inlined_below(g, &d.stored, id);
-        let own = rewrite::own_cost(g, id);
+        let own = rewrite::own_cost(g, main);
         let numel = g.ty(id).numel() as f64;
         // Fast kernels form each element of an inlined operand once; naive ones once a read.
         let flops = match lowering {
             Lowering::Cells | Lowering::Pool(_) => d.weight[id.index()] * numel,
             _ => {
-                let operands = g.node(id).inputs.iter().filter(|i| !d.stored[i.index()]);
+                let operands = g.node(main).inputs.iter().filter(|i| !d.stored[i.index()]);
                 let inner: f64 = operands.map(|i| d.weight[i.index()] * g.ty(*i).numel() as f64).sum();
                 own.flops * numel + inner
             }
