@@ -163,9 +163,8 @@ impl Builder<'_> {
         for layer in &self.recipe.model.layers {
             self.g.set_scope(&layer.name);
             let shape = self.g.shape(x).to_vec();
-            if self.mixed && (is_product(&layer.kind) || self.made_by_product(x)) {
-                x = self.g.half(x)?;
-                self.g.rename(x, format!("{}.input.half", layer.name));
+            if self.mixed {
+                x = self.input_of(layer, x)?;
             }
             x = self.layer(layer, x).map_err(|source| ModelError::Layer { layer: layer.to_string(), shape, source })?;
             self.g.set_scope("");
@@ -179,9 +178,19 @@ impl Builder<'_> {
         if got.len() == 2 && got[1] == classes { Ok(x) } else { Err(ModelError::Output { got, classes }) }
     }
 
-    fn made_by_product(&self, x: NodeId) -> bool {
-        let lowering = self.g.node(x).op().map(|op| op.lowering());
-        matches!(lowering, Some(Lowering::Matmul(_) | Lowering::Conv2d(_)))
+    /// What a layer reads in mixed precision: f16 if it is a product, or if one made it.
+    fn input_of(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
+        let g = &mut self.g;
+        let node = g.node(x);
+        let made = matches!(node.op().map(|op| op.lowering()), Some(Lowering::Matmul(_) | Lowering::Conv2d(_)));
+        let name = if made { format!("{}.half", node.name) } else { format!("{}.input.half", layer.name) };
+        let multiplies = matches!(layer.kind, LayerKind::Conv { .. } | LayerKind::Linear { .. });
+        if g.ty(x).dtype == DType::F16 || !(made || multiplies) {
+            return Ok(x);
+        }
+        let half = g.half(x)?;
+        g.rename(half, name);
+        Ok(half)
     }
 
     fn layer(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
@@ -242,11 +251,6 @@ impl Builder<'_> {
         g.rename(value, "loss");
         Ok(value)
     }
-}
-
-/// Whether a layer multiplies what it reads with weights.
-fn is_product(kind: &LayerKind) -> bool {
-    matches!(kind, LayerKind::Conv { .. } | LayerKind::Linear { .. })
 }
 
 fn window(kernel: usize, stride: usize, padding: usize) -> Window {

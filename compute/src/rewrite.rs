@@ -3,16 +3,20 @@
 //!
 //! **The rule.** A node is stored when it must be: it is an output or a new state, holds
 //! integers, is compared for equality, or is read by an operand that takes stored values only.
-//! What rounds to f16 is stored where that halves its bytes and it fits: its readers are to read less.
+//! What rounds to f16 is stored where that halves its bytes and it fits: its readers are to read less; a product
+//! does it itself where nothing else reads its results ([`halves`]).
 //! Otherwise a node is inlined when recomputing it is cheaper than a trip through memory
 //! (`reads x cost <= 4 (1 + consumers)`, in operations an element), or when its buffer would
 //! exceed the limit and its cost stays within [`Fusion::max_terms`]: so a small convolution whose
 //! result would be 411 MB is recomputed inside its consumers. Operands of products and convolutions
 //! are inlined by choice only if elementwise. A pure function of the graph.
 
+mod halves;
 mod sums;
 
 use std::collections::BTreeMap;
+
+pub use halves::kernel_of;
 
 use crate::cell::cost::{Cost, cost, is_elementwise};
 use crate::graph::{Graph, Kind, Leaf, Node, NodeId, TensorType};
@@ -181,50 +185,18 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
         d.weight[k] = own[k].weight() + inlined;
         let bytes = fusion.bytes(g.ty(id));
         let too_large = bytes > fusion.max_buffer_bytes;
-        let halves = fusion.half_bytes < 4 && rounds_to_half(g, id);
-        let cheap = !own[k].reduces && !halves && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
+        let rounds = fusion.half_bytes < 4 && halves::rounds(g, id);
+        let cheap = !own[k].reduces && !rounds && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
         let rescued = too_large && d.weight[k] <= fusion.max_terms;
         let shared = uses[k].products && uses[k].consumers > 1.0 && bytes <= fusion.cache_bytes;
         d.stored[k] = must[k] || shared || !(cheap || rescued);
     }
     keep_products_fast(g, fusion, &mut d);
     if fusion.enabled && fusion.half_bytes < 4 {
-        round_in_products(g, &must, &uses, &mut d);
+        halves::round_in_products(g, &must, &uses, &mut d);
     }
     limit_reads(g, fusion, &mut d);
     d
-}
-
-/// Whether a node makes halves of other numbers.
-fn rounds_to_half(g: &Graph, id: NodeId) -> bool {
-    let node = g.node(id);
-    node.ty.dtype == DType::F16 && node.inputs.iter().all(|i| g.ty(*i).dtype != DType::F16)
-}
-
-/// The product or convolution whose results `id` only rounds to f16, two to a word.
-fn rounded_product(g: &Graph, id: NodeId) -> Option<NodeId> {
-    let p = *g.node(id).inputs.first().filter(|_| g.node(id).inputs.len() == 1 && rounds_to_half(g, id))?;
-    let row = match (g.node(p).op()?.lowering(), g.shape(p)) {
-        (Lowering::Matmul(_), [.., n]) => *n,
-        (Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_), [_, _, h, w]) => h * w,
-        _ => return None,
-    };
-    row.is_multiple_of(2).then_some(p)
-}
-
-/// How the kernel of a stored node runs: as the product that it rounds, where that is not stored.
-pub fn kernel_of(g: &Graph, stored: &[bool], id: NodeId) -> NodeId {
-    rounded_product(g, id).filter(|p| !stored[p.index()]).unwrap_or(id)
-}
-
-/// Leaves rounding to the product, where nothing else reads its results: they are then never stored as f32.
-fn round_in_products(g: &Graph, must: &[bool], uses: &[Uses], d: &mut Decisions) {
-    for id in g.ids().filter(|id| g.node(*id).op().is_some()) {
-        if let (true, Some(p)) = (d.stored[id.index()], rounded_product(g, id)) {
-            let alone = uses[p.index()].consumers == 1.0 && !must[p.index()];
-            d.stored[p.index()] &= !alone;
-        }
-    }
 }
 
 /// Stores what products and convolutions would have to gather from elsewhere: their tiles are

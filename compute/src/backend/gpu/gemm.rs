@@ -6,7 +6,7 @@
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
 //! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums longer than [`SPAN`],
 //! and products with too few tiles to fill a device, are split along k. Operands are read in whole
-//! vec4s where memory allows ([`blocks`], [`fours`]).
+//! vec4s where memory allows ([`blocks`], [`fours`]), and results may be stored as f16 ([`halves`]).
 
 mod blocks;
 pub(super) mod conv2d;
@@ -261,15 +261,6 @@ impl Product {
             checked,
         };
         Ok(vec![first, second])
-    }
-
-    /// Lets `store_c` store this of its `value`.
-    fn store(&self, shader: Shader, value: &str) -> Result<Shader, LowerError> {
-        Ok(match (self.pairs, value) {
-            (true, _) => halves::store(shader, value)?,
-            (false, "value") => shader,
-            _ => shader.edit("= value;", &format!("= {value};"))?,
-        })
     }
 
     fn start(&self) -> Result<Shader, LowerError> {

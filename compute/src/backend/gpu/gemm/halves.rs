@@ -1,10 +1,23 @@
 //! Results of products stored as halves: two neighbours of a row are a word, so they are written together.
 //! Only where rows are whole words ([`crate::rewrite`] sees to it).
 
+use super::super::kernel::LowerError;
+use super::Product;
 use crate::cell::wgsl::import::{ImportError, Shader};
 
+impl Product {
+    /// Lets `store_c` store this of its `value`.
+    pub(super) fn store(&self, shader: Shader, value: &str) -> Result<Shader, LowerError> {
+        Ok(match (self.pairs, value) {
+            (true, _) => store(shader, value)?,
+            (false, "value") => shader,
+            _ => shader.edit("= value;", &format!("= {value};"))?,
+        })
+    }
+}
+
 /// `store_c` of two neighbours, and `combine`, which calls it; `value` is what is stored of the argument of that name.
-pub(super) fn store(shader: Shader, value: &str) -> Result<Shader, ImportError> {
+fn store(shader: Shader, value: &str) -> Result<Shader, ImportError> {
     shader
         .edit("value: f32) {\n    out[", "value: vec2<f32>) {\n    out[(")?
         .edit("] = value;", &format!(") / 2] = two_halves({value});"))?
