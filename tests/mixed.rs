@@ -274,28 +274,19 @@ fn a_scale_that_can_fall_no_further_stops_the_run() {
 fn a_resumed_run_gives_the_same_bits() {
     for (name, backend) in backends::both() {
         let mut whole = trainer(backend(), &[]);
-        losses(&mut whole, 2).wait();
+        block_on(losses(&mut whole, 2));
         set(&mut whole, GOOD, scale::PATIENCE as f32 - 2.0);
-        losses(&mut whole, 1).wait();
+        block_on(losses(&mut whole, 1));
         let (weights, rest) = block_on(whole.snapshot()).expect("a snapshot");
         assert!(weights.iter().all(|(n, _)| !n.starts_with("optimizer.")), "{name}: weights are weights");
-        let want = losses(&mut whole, 4).wait();
+        let want = block_on(losses(&mut whole, 4));
         let mut resumed = trainer(backend(), &[]);
         resumed.restore("test", weights, rest, 3).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(losses(&mut resumed, 4).wait(), want, "{name}");
+        assert_eq!(block_on(losses(&mut resumed, 4)), want, "{name}");
         assert!(state(&mut resumed) == state(&mut whole), "{name}");
         assert_eq!(number(&mut resumed, scale::SCALE), 131_072.0, "{name}");
     }
 }
-
-/// Shorter than `block_on(..)` around each.
-trait Wait: Future + Sized {
-    fn wait(self) -> Self::Output {
-        block_on(self)
-    }
-}
-
-impl<F: Future> Wait for F {}
 
 #[test]
 fn mixed_training_follows_f32() {
@@ -309,7 +300,7 @@ fn mixed_training_follows_f32() {
             let mut data = sample::fashion_sample().expect("the sample");
             data.train.truncate(1500);
             let mut t = Trainer::new(Session::new(backend(), Fusion::default()), recipe, data).expect("a trainer");
-            let all = losses(&mut t, 40).wait();
+            let all = block_on(losses(&mut t, 40));
             (all[0], all[30..].iter().sum::<f64>() / 10.0)
         };
         let ((first, want), (_, got)) = (end("f32"), end("mixed"));

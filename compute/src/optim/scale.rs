@@ -5,7 +5,8 @@
 //! the scale, which halves; after [`PATIENCE`] good steps in a row it doubles. The optimiser's bias corrections count
 //! steps from the host's number, so a step that changed nothing counts there.
 //!
-//! States: `optimizer.loss_scale` (65,536 at first) and `optimizer.good_steps`, kept with the moments. Nothing is read by the host.
+//! States: `optimizer.loss_scale` (65,536 at first) and `optimizer.good_steps`, kept with the moments. No step waits
+//! for the host to read them.
 
 use crate::cell::Cmp;
 use crate::graph::{Graph, NodeId};
@@ -16,7 +17,7 @@ use crate::ops::elementwise::{Binary, Unary};
 pub const SCALE: &str = "optimizer.loss_scale";
 /// Good steps in a row after which the scale doubles.
 pub const PATIENCE: f64 = 2000.0;
-/// The least and the largest scale; at the least no gradient is finite, whatever the scale.
+/// The least and the largest scale. At the least training stops: no scale makes the gradients finite.
 pub const BOUNDS: [f64; 2] = [1.0 / 16_777_216.0, 16_777_216.0 * 16_777_216.0];
 
 /// The scale's state in a graph.
