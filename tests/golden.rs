@@ -83,6 +83,14 @@ fn build(g: &mut Graph, what: &str, args: &Value, x: &[NodeId]) -> OpResult<Vec<
         "clamp" => g.unary(Unary::Clamp(-0.75, 0.5), x[0])?,
         "affine" => g.affine(x[0], 1.5, -0.25)?,
         "to_f32" => g.unary(Unary::ToF32, x[0])?,
+        "half" => {
+            let h = g.unary(Unary::Half, x[0])?;
+            g.unary(Unary::ToF32, h)?
+        }
+        "half_is_finite" => {
+            let h = g.unary(Unary::Half, x[0])?;
+            g.unary(Unary::IsFinite, h)?
+        }
         "is_finite" => g.unary(Unary::IsFinite, x[0])?,
         "add" => g.binary(Binary::Add, x[0], x[1])?,
         "sub" => g.binary(Binary::Sub, x[0], x[1])?,

@@ -15,6 +15,7 @@ mod golden;
 mod gradients;
 mod heap;
 mod kernels;
+mod mixed;
 #[path = "../app/src/widgets/nameless.rs"]
 #[allow(dead_code, reason = "as format")]
 mod nameless;

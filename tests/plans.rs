@@ -8,7 +8,7 @@ use compute::network::{ImageShape, train_step};
 use compute::ops::Lowering;
 use compute::ops::elementwise::{Binary, Unary};
 use compute::plan::Plan;
-use compute::recipe::{Recipe, find_shipped};
+use compute::recipe::{Precision, Recipe, find_shipped};
 use compute::rewrite::Fusion;
 use compute::session::Session;
 use compute::tensor::Tensor;
@@ -81,8 +81,11 @@ fn inlining_is_no_special_case() {
 
 #[test]
 fn a_kernel_binds_at_most_eight_buffers_and_never_reads_what_it_writes() {
-    for name in ["seed-cnn-224", "seed-cnn-32", "cnn-32"] {
-        let plan = plan(&shipped(name), 32, 64);
+    let mut mixed = ["seed-cnn-224", "seed-cnn-32", "cnn-32"].map(|name| (name, shipped(name)));
+    mixed.iter_mut().for_each(|(_, recipe)| recipe.train.precision = Precision::Mixed);
+    let plain = ["seed-cnn-224", "seed-cnn-32", "cnn-32"].map(|name| (name, shipped(name)));
+    for (name, recipe) in plain.iter().chain(&mixed) {
+        let plan = plan(recipe, 32, 64);
         for k in &plan.kernels {
             let buffer = |id: &compute::graph::NodeId| plan.storage[id.index()].expect("stored");
             let reads: BTreeSet<_> = k.reads.iter().map(buffer).collect();

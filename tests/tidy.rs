@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("difference", &["backend", "graph", "session", "tensor"]),
     ("explain", &["cell", "graph", "sorting", "tensor"]),
     ("nn", &["cell", "graph", "ops", "tensor"]),
-    ("optim", &["graph", "ops", "tensor"]),
+    ("optim", &["cell", "graph", "ops", "tensor"]),
     ("models", &[]),
     ("recipe", &["models"]),
     ("network", &["autodiff", "cell", "graph", "nn", "ops", "optim", "recipe", "tensor"]),

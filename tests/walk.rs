@@ -79,7 +79,7 @@ pub fn evaluate(
     let views: Vec<View<f64>> = integers.iter().zip(inputs).map(|(i, x)| i.view(x)).collect();
     let mut out = vec![f64::NAN; output.numel()];
     program.run_parallel(&views, None, &mut out, &Workers::default())?;
-    match out.iter().find(|v| output.dtype != DType::F32 && (v.fract() != 0.0 || **v < 0.0)) {
+    match out.iter().find(|v| !output.dtype.is_float() && (v.fract() != 0.0 || **v < 0.0)) {
         Some(v) => Err(format!("{v} is not a {}", output.dtype)),
         None => Ok(out),
     }
@@ -95,7 +95,7 @@ enum Integers {
 impl Integers {
     fn of(ty: &TensorType, values: &[f64]) -> Integers {
         match ty.dtype {
-            DType::F32 => Integers::None,
+            DType::F32 | DType::F16 => Integers::None,
             DType::U32 => Integers::U32(values.iter().map(|v| *v as u32).collect()),
             DType::U8 => Integers::U8(values.iter().map(|v| *v as u8).collect()),
         }

@@ -5,6 +5,11 @@
 //! `rng` u32 `[2]` = (seed, step), and the optimiser's scalars. The size stands in the name
 //! because the last batch of an epoch is a program of its own. Where all images lie on the device
 //! ([`Source::Resident`]), a batch is named instead of written: `rows[n]` u32 `[n]`.
+//!
+//! With `train.precision = "mixed"` the training step rounds to f16 what products and convolutions read (weights and
+//! inputs, and gradients on the way back) and what they make, where another layer follows; all else, the loss and the
+//! weights that are kept among it, is f32. PyTorch's autocast rounds the same, and the output of every layer besides.
+//! The loss is scaled ([`optim::scale`]). Evaluation is f32.
 
 use crate::autodiff;
 use crate::graph::{Graph, NodeId, TensorType};
@@ -12,10 +17,11 @@ use crate::nn::{layers, loss};
 use crate::ops::conv2d::Geometry;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::pool::Window;
-use crate::ops::{OpError, OpResult};
+use crate::ops::{Lowering, OpError, OpResult};
+use crate::optim::scale::Scale;
 use crate::optim::{self, Optim};
-use crate::recipe::{Layer, LayerKind, Loss, OptimizerKind, Recipe};
-use crate::tensor::Tensor;
+use crate::recipe::{Layer, LayerKind, Loss, OptimizerKind, Precision, Recipe};
+use crate::tensor::{DType, Tensor};
 
 /// How many past values of loss and hits stay on the device.
 pub const RING: usize = 256;
@@ -58,7 +64,7 @@ pub struct TrainStep {
     pub loss: NodeId,
     pub logits: NodeId,
     pub params: Vec<NodeId>,
-    /// Gradients in the order of `params`, before clipping.
+    /// Gradients in the order of `params`, before clipping; of the loss itself, whatever its scale.
     pub grads: Vec<NodeId>,
     pub places: Vec<Place>,
 }
@@ -109,6 +115,8 @@ struct Builder<'a> {
     source: &'a Source,
     rng: NodeId,
     train: bool,
+    /// Products and convolutions read f16.
+    mixed: bool,
     places: Vec<Place>,
 }
 
@@ -155,13 +163,34 @@ impl Builder<'_> {
         for layer in &self.recipe.model.layers {
             self.g.set_scope(&layer.name);
             let shape = self.g.shape(x).to_vec();
+            if self.mixed {
+                x = self.input_of(layer, x)?;
+            }
             x = self.layer(layer, x).map_err(|source| ModelError::Layer { layer: layer.to_string(), shape, source })?;
             self.g.set_scope("");
             self.g.rename(x, layer.name.clone());
             self.places.push(Place { layer: layer.to_string(), output: x });
         }
+        if self.g.ty(x).dtype == DType::F16 {
+            x = self.g.unary(Unary::ToF32, x)?;
+        }
         let (got, classes) = (self.g.shape(x).to_vec(), self.shape.classes);
         if got.len() == 2 && got[1] == classes { Ok(x) } else { Err(ModelError::Output { got, classes }) }
+    }
+
+    /// What a layer reads in mixed precision: f16 if it is a product, or if one made it.
+    fn input_of(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
+        let g = &mut self.g;
+        let node = g.node(x);
+        let made = matches!(node.op().map(|op| op.lowering()), Some(Lowering::Matmul(_) | Lowering::Conv2d(_)));
+        let name = if made { format!("{}.half", node.name) } else { format!("{}.input.half", layer.name) };
+        let multiplies = matches!(layer.kind, LayerKind::Conv { .. } | LayerKind::Linear { .. });
+        if g.ty(x).dtype == DType::F16 || !(made || multiplies) {
+            return Ok(x);
+        }
+        let half = g.half(x)?;
+        g.rename(half, name);
+        Ok(half)
     }
 
     fn layer(&mut self, layer: &Layer, x: NodeId) -> OpResult<NodeId> {
@@ -231,7 +260,8 @@ fn window(kernel: usize, stride: usize, padding: usize) -> Window {
 fn builder<'a>(recipe: &'a Recipe, shape: ImageShape, source: &'a Source, train: bool) -> Builder<'a> {
     let mut g = Graph::new();
     let rng = g.feed("rng", TensorType::u32([2]));
-    Builder { g, recipe, shape, source, rng, train, places: vec![] }
+    let mixed = train && recipe.train.precision == Precision::Mixed;
+    Builder { g, recipe, shape, source, rng, train, mixed, places: vec![] }
 }
 
 /// The training step for batches of `n` images that are written.
@@ -246,26 +276,50 @@ pub fn train_step_from(source: &Source, recipe: &Recipe, shape: ImageShape, n: u
     let logits = b.layers(x)?;
     let labels = b.g.feed(&labels_feed(n), TensorType::u32([n]));
     let loss_value = b.loss(logits, labels)?;
-    let Builder { mut g, rng, places, .. } = b;
+    let Builder { mut g, rng, mixed, places, .. } = b;
 
     let params = g.params();
-    let grads = autodiff::grad(&mut g, loss_value, &params)?;
-    let mut used = grads.clone();
+    let scale = if mixed { Some(Scale::new(&mut g)) } else { None };
+    let (scaled, grads) = match &scale {
+        None => {
+            let grads = autodiff::grad(&mut g, loss_value, &params)?;
+            (grads.clone(), grads)
+        }
+        Some(scale) => {
+            let loss = scale.loss(&mut g, loss_value)?;
+            let scaled = autodiff::grad(&mut g, loss, &params)?;
+            let grads = scale.gradients(&mut g, &scaled)?;
+            (scaled, grads)
+        }
+    };
+    let mut clip = None;
     if let Some(limit) = recipe.train.clip_norm {
-        let (clipped, norm) = optim::clip_by_norm(&mut g, &grads, limit)?;
-        used = clipped;
+        let (ratio, norm) = optim::clip_ratio(&mut g, &grads, limit)?;
         g.rename(norm, "gradient norm");
+        clip = Some(ratio);
     }
     // A step whose loss is not finite changes nothing: the run stops with the state that led to it.
-    let ok = g.unary(Unary::IsFinite, loss_value)?;
+    let mut ok = g.unary(Unary::IsFinite, loss_value)?;
     g.rename(ok, "loss is finite");
-    for (leaf, new) in std::mem::take(&mut g.updates) {
-        // Running statistics of the layers.
+    // Running statistics of the layers.
+    let statistics = std::mem::take(&mut g.updates);
+    let (mut factor, mut gate) = (clip, ok);
+    if let Some(scale) = &scale {
+        ok = scale.adapt(&mut g, ok, &grads)?;
+        // It is 0 where the step is not ok, so it gates as well.
+        gate = scale.factor(&mut g, ok, clip)?;
+        factor = Some(gate);
+    }
+    for (leaf, new) in statistics {
         let kept = g.select(ok, new, leaf)?;
         g.update(leaf, kept);
     }
+    let mut used = scaled;
+    if let Some(factor) = factor {
+        used = used.iter().map(|&d| g.mul(d, factor)).collect::<OpResult<_>>()?;
+    }
     let pairs: Vec<(NodeId, NodeId)> = params.iter().copied().zip(used).collect();
-    optim::apply(&mut g, &optimizer(recipe), &pairs, Some(ok))?;
+    optim::apply(&mut g, &optimizer(recipe), &pairs, Some(gate))?;
 
     g.set_scope("metrics");
     let hits = loss::correct(&mut g, logits, labels)?;

@@ -6,6 +6,8 @@
 //! `optimizer.<parameter>.exp_avg`, `.exp_avg_sq`, `.momentum_buffer`, `.square_avg`, after PyTorch's
 //! own names, and start at 0. Formulas and defaults of use are PyTorch's.
 
+pub mod scale;
+
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::OpResult;
 use crate::ops::elementwise::Binary;
@@ -126,12 +128,17 @@ fn adam(g: &mut Graph, c: &Context, betas: (f64, f64), rule: Rule, pair: (NodeId
 /// Scales gradients so that their common norm is at most `max_norm`, and gives the norm before:
 /// `g * min(1, max_norm / (norm + 1e-6))`, PyTorch's `clip_grad_norm_`.
 pub fn clip_by_norm(g: &mut Graph, grads: &[NodeId], max_norm: f64) -> OpResult<(Vec<NodeId>, NodeId)> {
+    let (ratio, norm) = clip_ratio(g, grads, max_norm)?;
+    let clipped = grads.iter().map(|&d| g.mul(d, ratio)).collect::<OpResult<_>>()?;
+    Ok((clipped, norm))
+}
+
+/// What [`clip_by_norm`] multiplies gradients by, and their norm.
+pub fn clip_ratio(g: &mut Graph, grads: &[NodeId], max_norm: f64) -> OpResult<(NodeId, NodeId)> {
     let norm = g.global_norm(grads)?;
     let most = g.full(max_norm)?;
     let one = g.full(1.0)?;
     let safe = g.affine(norm, 1.0, 1e-6)?;
     let ratio = g.div(most, safe)?;
-    let scale = g.binary(Binary::Min, ratio, one)?;
-    let clipped = grads.iter().map(|&d| g.mul(d, scale)).collect::<OpResult<_>>()?;
-    Ok((clipped, norm))
+    Ok((g.binary(Binary::Min, ratio, one)?, norm))
 }

@@ -3,15 +3,20 @@
 //!
 //! **The rule.** A node is stored when it must be: it is an output or a new state, holds
 //! integers, is compared for equality, or is read by an operand that takes stored values only.
-//! Otherwise it is inlined when recomputing it is cheaper than a trip through memory
+//! What rounds to f16 is stored where that halves its bytes and it fits: its readers are to read less; a product
+//! does it itself where nothing else reads its results ([`halves`]).
+//! Otherwise a node is inlined when recomputing it is cheaper than a trip through memory
 //! (`reads x cost <= 4 (1 + consumers)`, in operations an element), or when its buffer would
 //! exceed the limit and its cost stays within [`Fusion::max_terms`]: so a small convolution whose
 //! result would be 411 MB is recomputed inside its consumers. Operands of products and convolutions
 //! are inlined by choice only if elementwise. A pure function of the graph.
 
+mod halves;
 mod sums;
 
 use std::collections::BTreeMap;
+
+pub use halves::kernel_of;
 
 use crate::cell::cost::{Cost, cost, is_elementwise};
 use crate::graph::{Graph, Kind, Leaf, Node, NodeId, TensorType};
@@ -33,11 +38,20 @@ pub struct Fusion {
     /// Up to this size an operand of a product that other kernels need too is stored: moving it through
     /// the cache costs less than computing it for each.
     pub cache_bytes: usize,
+    /// Bytes that an f16 number takes on the device: 4 where it is held as f32.
+    pub half_bytes: usize,
 }
 
 impl Default for Fusion {
     fn default() -> Fusion {
-        Fusion { enabled: true, max_buffer_bytes: 128 << 20, max_terms: 512.0, max_reads: 7, cache_bytes: 0 }
+        Fusion {
+            enabled: true,
+            max_buffer_bytes: 128 << 20,
+            max_terms: 512.0,
+            max_reads: 7,
+            cache_bytes: 0,
+            half_bytes: DType::F16.size_bytes(),
+        }
     }
 }
 
@@ -45,6 +59,11 @@ impl Fusion {
     /// Everything stored.
     pub fn off() -> Fusion {
         Fusion { enabled: false, ..Fusion::default() }
+    }
+
+    /// Bytes of a tensor on the device.
+    pub fn bytes(&self, ty: &TensorType) -> usize {
+        if ty.dtype == DType::F16 { ty.numel() * self.half_bytes } else { ty.bytes() }
     }
 }
 
@@ -164,13 +183,18 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
             .map(|(i, loads)| loads * d.weight[i.index()])
             .sum();
         d.weight[k] = own[k].weight() + inlined;
-        let too_large = g.ty(id).bytes() > fusion.max_buffer_bytes;
-        let cheap = !own[k].reduces && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
+        let bytes = fusion.bytes(g.ty(id));
+        let too_large = bytes > fusion.max_buffer_bytes;
+        let rounds = fusion.half_bytes < 4 && halves::rounds(g, id);
+        let cheap = !own[k].reduces && !rounds && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
         let rescued = too_large && d.weight[k] <= fusion.max_terms;
-        let shared = uses[k].products && uses[k].consumers > 1.0 && g.ty(id).bytes() <= fusion.cache_bytes;
+        let shared = uses[k].products && uses[k].consumers > 1.0 && bytes <= fusion.cache_bytes;
         d.stored[k] = must[k] || shared || !(cheap || rescued);
     }
     keep_products_fast(g, fusion, &mut d);
+    if fusion.enabled && fusion.half_bytes < 4 {
+        halves::round_in_products(g, &must, &uses, &mut d);
+    }
     limit_reads(g, fusion, &mut d);
     d
 }
@@ -190,7 +214,7 @@ fn keep_products_fast(g: &Graph, fusion: &Fusion, d: &mut Decisions) {
             let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
             let from_cells = matches!(op.lowering(), Lowering::Cells | Lowering::Pool(_));
             let gathers = from_cells && !is_elementwise(&op.cell(&types, &node.ty));
-            if gathers && node.ty.bytes() <= fusion.max_buffer_bytes {
+            if gathers && fusion.bytes(&node.ty) <= fusion.max_buffer_bytes {
                 store(g, d, inner);
             }
         }
@@ -218,7 +242,7 @@ fn must_store(g: &Graph) -> Vec<bool> {
     }
     for id in g.ids() {
         let node = g.node(id);
-        if node.ty.dtype != DType::F32 {
+        if !node.ty.dtype.is_float() {
             mark(id);
         }
         let Some(op) = node.op() else { continue };
@@ -300,7 +324,7 @@ fn limit_reads(g: &Graph, fusion: &Fusion, d: &mut Decisions) {
         while d.stored[id.index()] && reads(g, &d.stored, id).len() > fusion.max_reads {
             let widest = inlined_below(g, &d.stored, id)
                 .into_iter()
-                .filter(|n| view_root(g, *n) == *n && g.ty(*n).bytes() <= fusion.max_buffer_bytes)
+                .filter(|n| view_root(g, *n) == *n && fusion.bytes(g.ty(*n)) <= fusion.max_buffer_bytes)
                 .map(|n| (reads(g, &d.stored, n).len(), n))
                 .filter(|(count, _)| (2..=fusion.max_reads).contains(count))
                 .max()

@@ -41,7 +41,8 @@ impl Session {
     /// Plans a graph for this device.
     pub fn plan(&self, graph: &Graph) -> BackendResult<Plan> {
         let info = self.backend.info();
-        let fusion = Fusion { cache_bytes: info.cache_bytes, ..self.fusion.clone() };
+        let (cache_bytes, half_bytes) = (info.cache_bytes, info.half_bytes);
+        let fusion = Fusion { cache_bytes, half_bytes, ..self.fusion.clone() };
         Ok(Plan::new(graph, &fusion, info.max_buffer_bytes)?)
     }
 

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
-/// Element types. Arithmetic is in `F32`; `U32` holds labels and indices, `U8` raw pixels.
+use lanes::half;
+
+/// Element types. Arithmetic is in `F32`; `F16` (IEEE binary16) stores numbers that were rounded to it, which
+/// are read as `F32`; `U32` holds labels and indices, `U8` raw pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     F32,
+    F16,
     U32,
     U8,
 }
@@ -15,8 +19,14 @@ impl DType {
     pub fn size_bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
+            DType::F16 => 2,
             DType::U8 => 1,
         }
+    }
+
+    /// Whether elements are numbers, not integers.
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F16)
     }
 }
 
@@ -24,6 +34,7 @@ impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U32 => "u32",
             DType::U8 => "u8",
         })
@@ -40,6 +51,10 @@ pub struct TensorType {
 impl TensorType {
     pub fn f32(shape: impl Into<Vec<usize>>) -> TensorType {
         TensorType { shape: shape.into(), dtype: DType::F32 }
+    }
+
+    pub fn f16(shape: impl Into<Vec<usize>>) -> TensorType {
+        TensorType { shape: shape.into(), dtype: DType::F16 }
     }
 
     pub fn u32(shape: impl Into<Vec<usize>>) -> TensorType {
@@ -69,6 +84,8 @@ impl fmt::Display for TensorType {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     F32(Vec<f32>),
+    /// Bits of IEEE binary16.
+    F16(Vec<u16>),
     U32(Vec<u32>),
     U8(Vec<u8>),
 }
@@ -111,6 +128,7 @@ impl Tensor {
         let expected = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?;
         let len = match &data {
             Data::F32(v) => v.len(),
+            Data::F16(v) => v.len(),
             Data::U32(v) => v.len(),
             Data::U8(v) => v.len(),
         };
@@ -120,6 +138,12 @@ impl Tensor {
     /// An f32 tensor; panics only on a length mismatch, so use it with lengths you made yourself.
     pub fn f32(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Tensor {
         Tensor::new(shape, Data::F32(values)).expect("length equals the product of the shape")
+    }
+
+    /// An f16 tensor of the nearest numbers; panics only on a length mismatch.
+    pub fn f16(shape: impl Into<Vec<usize>>, values: &[f32]) -> Tensor {
+        let bits = values.iter().map(|v| half::to_bits(*v)).collect();
+        Tensor::new(shape, Data::F16(bits)).expect("length equals the product of the shape")
     }
 
     /// A u32 tensor; panics only on a length mismatch.
@@ -155,6 +179,7 @@ impl Tensor {
     pub fn dtype(&self) -> DType {
         match self.data {
             Data::F32(_) => DType::F32,
+            Data::F16(_) => DType::F16,
             Data::U32(_) => DType::U32,
             Data::U8(_) => DType::U8,
         }
@@ -164,6 +189,7 @@ impl Tensor {
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::F32(v) => bytemuck::cast_slice(v),
+            Data::F16(v) => bytemuck::cast_slice(v),
             Data::U32(v) => bytemuck::cast_slice(v),
             Data::U8(v) => v,
         }
@@ -177,6 +203,7 @@ impl Tensor {
         }
         let data = match dtype {
             DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(bytes)),
+            DType::F16 => Data::F16(bytemuck::pod_collect_to_vec(bytes)),
             DType::U32 => Data::U32(bytemuck::pod_collect_to_vec(bytes)),
             DType::U8 => Data::U8(bytes.to_vec()),
         };
@@ -187,6 +214,7 @@ impl Tensor {
     pub fn at(&self, flat: usize) -> f64 {
         match &self.data {
             Data::F32(v) => v[flat].into(),
+            Data::F16(v) => half::from_bits(v[flat]).into(),
             Data::U32(v) => v[flat].into(),
             Data::U8(v) => v[flat].into(),
         }

@@ -36,6 +36,57 @@ fn byte_of(word: u32, i: i32) -> u32 {
     return extractBits(word, (u32(i) & 3u) * 8u, 8u);
 }
 
+// Number i of a tensor of packed halves (IEEE binary16), given the word that holds it.
+fn half_at(word: u32, i: i32) -> f32 {
+    let pair = unpack2x16float(word);
+    return select(pair.x, pair.y, (i & 1) == 1);
+}
+
+// Four packed halves.
+fn four_halves(words: vec2<u32>) -> vec4<f32> {
+    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+
+// The nearest half, ties to even, infinite past the largest. On the bits, so that every device
+// computes the same: quantizeToF16 may flush what is small.
+fn half_of(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    let size = bits & 0x7fffffffu;
+    let near = (size + 0xfffu + ((size >> 13u) & 1u)) & 0xffffe000u;
+    let large = select(near, 0x7f800000u, near >= 0x47800000u);
+    // Below 2^-14 halves are multiples of 2^-24.
+    let shift = min(126u - (size >> 23u), 25u);
+    let mantissa = (size & 0x7fffffu) | 0x800000u;
+    let count = (mantissa + (1u << (shift - 1u)) - 1u + ((mantissa >> shift) & 1u)) >> shift;
+    let small = bitcast<u32>(f32(count) * 5.9604645e-8);
+    let finite = select(large, small, size < 0x38800000u);
+    return bitcast<f32>((bits & 0x80000000u) | select(finite, size, size >= 0x7f800000u));
+}
+
+// The bits of a number that is a half.
+fn half_bits(x: f32) -> u32 {
+    let bits = bitcast<u32>(x);
+    let size = bits & 0x7fffffffu;
+    let finite = select((size - 0x38000000u) >> 13u, u32(bitcast<f32>(size) * 16777216.0), size < 0x38800000u);
+    let other = select(0x7c00u, 0x7e00u, size > 0x7f800000u);
+    return ((bits >> 16u) & 0x8000u) | select(finite, other, size >= 0x7f800000u);
+}
+
+// Four numbers that are halves, packed.
+fn packed_halves(x: vec4<f32>) -> vec2<u32> {
+    return vec2<u32>(half_bits(x.x) | (half_bits(x.y) << 16u), half_bits(x.z) | (half_bits(x.w) << 16u));
+}
+
+// The nearest halves of two numbers, packed.
+fn two_halves(x: vec2<f32>) -> u32 {
+    return half_bits(half_of(x.x)) | (half_bits(half_of(x.y)) << 16u);
+}
+
+// The nearest halves of four numbers, packed.
+fn nearest_halves(x: vec4<f32>) -> vec2<u32> {
+    return vec2<u32>(two_halves(x.xy), two_halves(x.zw));
+}
+
 // exp, split as 2^n e^r with |r| <= ln(2)/2: relative error below 3e-7 on every device, where the
 // built-in is allowed 3 + 2|x| units in the last place.
 fn exp_of(x: f32) -> f32 {

@@ -329,6 +329,15 @@ for rows, columns in [(1, 1), (8, 2), (7, 13)]:
     case("min_max", lambda x, a, b: (x - a) / (b - a),
          {"x": x, "min": rnd(1, columns, lo=-3, hi=-2), "max": rnd(1, columns, lo=2, hi=3)})
 
+# Rounding to f16: ties between neighbours (the even one wins) at several exponents, numbers beside them,
+# denormals, the largest.
+STEP = [2.0**-11, 3 * 2.0**-11, 2.0**-11 + 2.0**-20, 2.0**-11 - 2.0**-20]
+HALVES = torch.tensor([s * (1 + d) * 2.0**e for e in (-14, -3, 0, 9, 15) for d in STEP for s in (1, -1)]
+                      + [k * 2.0**-26 for k in range(1, 15)] + [2.0**-14 - 2.0**-26, 2.0**-15 + 2.0**-25, 0.1, 65504, 65519])
+case("half", lambda x: x.half().double(), {"x": HALVES})
+CASES[-1]["inputs"][0]["data"] = HALVES.tolist()  # every digit: a tie is one exactly
+case("half_is_finite", no_grad_like(lambda x: torch.isfinite(x.half())), {"x": torch.tensor([65519.0, 65520, -65520, 1e30])})
+
 path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.json")
 with open(path, "w") as f:
     f.write('{"torch": ' + json.dumps(torch.__version__) + ', "cases": [\n')

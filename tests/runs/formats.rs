@@ -69,6 +69,7 @@ fn a_pytorch_state_dict_is_read_to_the_bit() {
         let row = &wanted[name];
         let bits: Vec<u64> = match tensor.data() {
             Data::F32(v) => v.iter().map(|x| x.to_bits().into()).collect(),
+            Data::F16(v) => v.iter().map(|x| u64::from(*x)).collect(),
             Data::U32(v) => v.iter().map(|&x| x.into()).collect(),
             Data::U8(v) => v.iter().map(|&x| x.into()).collect(),
         };

@@ -284,6 +284,7 @@ pub fn tensor(ty: &TensorType, data: &[f32]) -> Option<Tensor> {
     }
     Some(match ty.dtype {
         DType::F32 => Tensor::f32(ty.shape.clone(), data.to_vec()),
+        DType::F16 => Tensor::f16(ty.shape.clone(), data),
         DType::U32 => Tensor::u32(ty.shape.clone(), data.iter().map(|v| *v as u32).collect()),
         DType::U8 => Tensor::u8(ty.shape.clone(), data.iter().map(|v| *v as u8).collect()),
     })

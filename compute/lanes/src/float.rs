@@ -35,6 +35,8 @@ pub trait Float:
     fn erf(self) -> Self;
     fn abs(self) -> Self;
     fn floor(self) -> Self;
+    /// The nearest number of IEEE binary16.
+    fn half(self) -> Self;
     fn powf(self, e: Self) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
@@ -94,6 +96,10 @@ impl Float for f64 {
 
     fn floor(self) -> f64 {
         f64::floor(self)
+    }
+
+    fn half(self) -> f64 {
+        crate::half::round_f64(self)
     }
 
     fn powf(self, e: f64) -> f64 {
@@ -270,6 +276,11 @@ impl Float for f32 {
     #[inline(always)]
     fn floor(self) -> f32 {
         f32::floor(self)
+    }
+
+    #[inline(always)]
+    fn half(self) -> f32 {
+        crate::half::round_f32(self)
     }
 
     #[inline(always)]

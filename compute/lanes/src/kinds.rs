@@ -1,6 +1,6 @@
 //! The operators of cells: what each does to numbers.
 
-use crate::rand;
+use crate::{half, rand};
 
 /// Integer operators. `Div` and `Mod` are floored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Un {
     Erf,
     Abs,
     Floor,
+    /// The nearest number of IEEE binary16.
+    Half,
 }
 
 /// Functions of two numbers.
@@ -99,6 +101,7 @@ impl Un {
             Un::Erf => rand::erf(x),
             Un::Abs => x.abs(),
             Un::Floor => x.floor(),
+            Un::Half => half::round_f64(x),
         }
     }
 }

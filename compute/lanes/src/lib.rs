@@ -5,6 +5,7 @@
 
 pub mod float;
 mod flow;
+pub mod half;
 pub mod instr;
 pub mod kinds;
 mod lane;

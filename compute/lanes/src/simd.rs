@@ -53,6 +53,7 @@ fn unary_body<T: Float>(op: Un, d: &mut [T], a: Src<T>) {
         Un::Erf => map1(d, a, T::erf),
         Un::Abs => map1(d, a, T::abs),
         Un::Floor => map1(d, a, T::floor),
+        Un::Half => map1(d, a, T::half),
     }
 }
 

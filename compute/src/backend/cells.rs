@@ -98,7 +98,7 @@ impl<T: Float> Cells<T> {
         if own.is_some() && !kernel.in_place.iter().any(|(o, _)| *o == output) {
             return Err("it would read what it writes".into());
         }
-        let numbers = if fused.ty.dtype == DType::F32 { vec![] } else { vec![T::ZERO; fused.ty.numel()] };
+        let numbers = if fused.ty.dtype.is_float() { vec![] } else { vec![T::ZERO; fused.ty.numel()] };
         Ok(Cells { fused, buffer, own, numbers })
     }
 }
@@ -108,7 +108,7 @@ impl<T: Float> Step<T> for Cells<T> {
         let n = self.fused.ty.numel();
         let mut target = std::mem::take(&mut buffers[self.buffer]);
         let result = match self.fused.ty.dtype {
-            DType::F32 => self.fused.run(buffers, self.own, &mut target.num[..n], workers),
+            DType::F32 | DType::F16 => self.fused.run(buffers, self.own, &mut target.num[..n], workers),
             dtype => self.fused.run(buffers, None, &mut self.numbers, workers).map(|()| {
                 let numbers = self.numbers.iter().map(|x| x.to_f64());
                 if dtype == DType::U32 {

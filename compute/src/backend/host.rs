@@ -10,9 +10,10 @@ use crate::cell::vm::{Float, View, Workers};
 use crate::graph::{Leaf, NodeId, TensorType};
 use crate::plan::{Kernel, Plan};
 use crate::tensor::{DType, Data, Tensor};
+use lanes::half;
 
 /// One buffer of a plan. Values of different types may take turns in it; each type has its own
-/// storage, made only if used.
+/// storage, made only if used. Halves are held as numbers, which the op that made them has rounded.
 #[derive(Debug, Default)]
 pub struct Buffer<T> {
     pub num: Vec<T>,
@@ -31,7 +32,7 @@ struct Lengths {
 impl Lengths {
     fn add(&mut self, ty: &TensorType) {
         let own = match ty.dtype {
-            DType::F32 => &mut self.num,
+            DType::F32 | DType::F16 => &mut self.num,
             DType::U32 => &mut self.u32,
             DType::U8 => &mut self.u8,
         };
@@ -89,7 +90,7 @@ impl<T: Float> Buffer<T> {
     pub fn view(&self, ty: &TensorType) -> View<'_, T> {
         let n = ty.numel();
         match ty.dtype {
-            DType::F32 => View::Num(&self.num[..n.min(self.num.len())]),
+            DType::F32 | DType::F16 => View::Num(&self.num[..n.min(self.num.len())]),
             DType::U32 => View::U32(&self.u32[..n.min(self.u32.len())]),
             DType::U8 => View::U8(&self.u8[..n.min(self.u8.len())]),
         }
@@ -165,6 +166,9 @@ impl<T: Number> Host<T> {
         let buffer = &mut self.buffers[place.buffer];
         match value.data() {
             Data::F32(v) => buffer.num.iter_mut().zip(v).for_each(|(d, &s)| *d = T::from_f64(s.into())),
+            Data::F16(v) => {
+                buffer.num.iter_mut().zip(v).for_each(|(d, &s)| *d = T::from_f64(half::from_bits(s).into()));
+            }
             Data::U32(v) => buffer.u32[..v.len()].copy_from_slice(v),
             Data::U8(v) => buffer.u8[..v.len()].copy_from_slice(v),
         }
@@ -180,7 +184,13 @@ impl<T: Number> Host<T> {
 
     fn tensor(&self, place: &Place) -> Tensor {
         let data = match self.buffers[place.buffer].view(&place.ty) {
-            View::Num(v) | View::Part(v, _) => Data::F32(v.iter().map(|x| x.to_f64() as f32).collect()),
+            View::Num(v) | View::Part(v, _) => {
+                let numbers = v.iter().map(|x| x.to_f64() as f32);
+                match place.ty.dtype {
+                    DType::F16 => Data::F16(numbers.map(half::to_bits).collect()),
+                    _ => Data::F32(numbers.collect()),
+                }
+            }
             View::U32(v) => Data::U32(v.to_vec()),
             View::U8(v) => Data::U8(v.to_vec()),
         };

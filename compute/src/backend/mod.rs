@@ -36,6 +36,8 @@ pub struct DeviceInfo {
     pub max_buffer_bytes: Option<usize>,
     /// See [`crate::rewrite::Fusion::cache_bytes`].
     pub cache_bytes: usize,
+    /// See [`crate::rewrite::Fusion::half_bytes`].
+    pub half_bytes: usize,
 }
 
 /// Bytes held on the device.

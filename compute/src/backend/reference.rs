@@ -36,6 +36,7 @@ impl Reference {
             detail: "the definitions themselves".into(),
             max_buffer_bytes: None,
             cache_bytes: 0,
+            half_bytes: 4,
         }))
     }
 }

@@ -78,6 +78,11 @@ pub fn floor(x: Cell) -> Cell {
     un(Un::Floor, x)
 }
 
+/// The nearest number of IEEE binary16.
+pub fn half(x: Cell) -> Cell {
+    un(Un::Half, x)
+}
+
 pub fn pow(a: Cell, b: Cell) -> Cell {
     Cell::Bin(Bin::Pow, Arc::new(a), Arc::new(b))
 }

@@ -49,7 +49,7 @@ fn walk(cell: &Cell, times: f64, c: &mut Cost) {
         Cell::Un(op, x) => {
             match op {
                 Un::Exp | Un::Log | Un::Tanh | Un::Erf => c.transcendentals += times,
-                Un::Neg | Un::Sqrt | Un::Abs | Un::Floor => c.flops += times,
+                Un::Neg | Un::Sqrt | Un::Abs | Un::Floor | Un::Half => c.flops += times,
             }
             walk(x, times, c);
         }

@@ -9,7 +9,6 @@
 //! its messages, is bounded by the length of its input, and rejects what it does not understand.
 
 pub mod cursor;
-pub mod float16;
 pub mod pointer;
 pub mod weights;
 

@@ -1,16 +1,16 @@
 //! Safetensors: `u64 header length | JSON header | tensor bytes`, little endian, row-major.
 //!
-//! Written: f32, u32 and u8 tensors in the given order (wider types first, as the format wants for
+//! Written: f32, f16, u32 and u8 tensors in the given order (wider types first, as the format wants for
 //! alignment), the same input always to the same bytes. The header is printed here, not by the
 //! `safetensors` crate, whose metadata is a hash map and comes out in a random order; the crate's
 //! types check it on the way back. Read: F32, F16, BF16 and F64 become f32; U32, I32 and I64
 //! become u32 where every number fits; U8 and BOOL become u8; other types are errors.
 //! Source: the format description in the `safetensors` repository.
 
-use super::float16::{from_bf16, from_f16};
 use super::{CheckpointError, Named};
 use crate::sorting::{map_of, sorted};
 use crate::tensor::{DType, Data, Tensor};
+use lanes::half;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,7 @@ fn header(order: &[&(String, Tensor)], metadata: &BTreeMap<String, String>) -> R
         let info = TensorInfo {
             dtype: match tensor.dtype() {
                 DType::F32 => Dtype::F32,
+                DType::F16 => Dtype::F16,
                 DType::U32 => Dtype::U32,
                 DType::U8 => Dtype::U8,
             },
@@ -131,6 +132,11 @@ pub fn weights_from_bytes(file: &str, bytes: &[u8]) -> Result<Named, CheckpointE
     Ok(out)
 }
 
+/// bfloat16 is the upper half of an f32.
+fn from_bf16(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
 fn each<const N: usize, T>(raw: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
     raw.as_chunks::<N>().0.iter().map(|c| f(*c)).collect()
 }
@@ -149,7 +155,7 @@ fn convert(info: &TensorInfo, raw: &[u8]) -> Result<Tensor, String> {
     };
     let data = match info.dtype {
         Dtype::F32 => Data::F32(each(raw, f32::from_le_bytes)),
-        Dtype::F16 => Data::F32(each(raw, |b| from_f16(u16::from_le_bytes(b)))),
+        Dtype::F16 => Data::F32(each(raw, |b| half::from_bits(u16::from_le_bytes(b)))),
         Dtype::BF16 => Data::F32(each(raw, |b| from_bf16(u16::from_le_bytes(b)))),
         Dtype::F64 => Data::F32(each(raw, |b| f64::from_le_bytes(b) as f32)),
         Dtype::U32 => Data::U32(each(raw, u32::from_le_bytes)),
@@ -186,6 +192,11 @@ pub fn match_weights(file: &str, expected: &[(String, Vec<usize>)], given: Named
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bfloat16_widens() {
+        assert_eq!((from_bf16(0x3f80), from_bf16(0xc000)), (1.0, -2.0));
+    }
 
     fn sample() -> Named {
         vec![

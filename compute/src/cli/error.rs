@@ -55,7 +55,7 @@ impl CliError {
                 TrainError::Model(_) => 2,
                 TrainError::Data(_) => 3,
                 TrainError::Backend(e) => backend_code(e),
-                TrainError::Diverged { .. } => 5,
+                TrainError::Diverged { .. } | TrainError::Overflow { .. } => 5,
                 TrainError::Weights(_) => 3,
             },
             CliError::Run(_) | CliError::Checkpoint(_) => 3,

@@ -13,6 +13,7 @@ use super::args::ProfileArgs;
 use super::bench::{MLP_30_NAME, arbitrary, images_in, mlp_30};
 use super::device::{self, block_on};
 use super::{CliError, plan, recipes, system};
+use crate::ops::Lowering;
 use crate::plan::Plan;
 
 /// Untimed steps first.
@@ -118,7 +119,9 @@ fn kernel<'a>(plan: &'a Plan, label: &str) -> Option<&'a crate::plan::Kernel> {
 }
 
 fn op_of(plan: &Plan, label: &str) -> &'static str {
-    kernel(plan, label).and_then(|k| plan.graph.node(k.main()).op()).map_or("", |op| op.name())
+    // A product that rounds its results is a product to the reader.
+    let node = |k: &crate::plan::Kernel| if k.lowering == Lowering::Cells { k.main() } else { plan.lowered(k) };
+    kernel(plan, label).and_then(|k| plan.graph.node(node(k)).op()).map_or("", |op| op.name())
 }
 
 fn table(plan: &Plan, steps: &[Vec<Span>], whole: f64, title: &str) {

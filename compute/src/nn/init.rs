@@ -5,6 +5,7 @@
 //! | weight of rank 2 or more (linear, conv) | U(-b, b), b = 1 / sqrt(fan_in): Kaiming uniform with a = sqrt 5 |
 //! | bias beside such a weight | the same bound |
 //! | weight of rank 1 (a normalisation's scale), `running_var` | 1 |
+//! | a loss scale | 65,536 |
 //! | any other bias, any other state | 0 |
 //!
 //! Numbers come from the counter-based generator keyed by (seed, name), so they depend neither on
@@ -19,6 +20,7 @@ use crate::tensor::{Tensor, numel};
 pub enum Init {
     Zeros,
     Ones,
+    Fill(f32),
     /// Uniform in `-bound..bound`.
     Uniform {
         bound: f64,
@@ -44,6 +46,7 @@ pub fn rule(g: &Graph, leaf: NodeId) -> Init {
             weight.and_then(|w| uniform(g.shape(w))).unwrap_or(Init::Zeros)
         }
         "running_var" => Init::Ones,
+        "loss_scale" => Init::Fill(65_536.0),
         _ => Init::Zeros,
     }
 }
@@ -54,6 +57,7 @@ pub fn tensor(init: Init, seed: u32, name: &str, shape: &[usize]) -> Tensor {
     let values = match init {
         Init::Zeros => vec![0.0; n],
         Init::Ones => vec![1.0; n],
+        Init::Fill(value) => vec![value; n],
         Init::Uniform { bound } => {
             let key = rand::key_of(name);
             (0..n)

@@ -7,19 +7,21 @@ use crate::ops::conv2d::Geometry;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::{OpError, OpResult};
 
-/// `x w' + bias` on the last axis: x `[.., in]`, weight `[out, in]`.
+/// `x w' + bias` on the last axis: x `[.., in]`, weight `[out, in]`. Where x is f16, the weight is read as f16.
 pub fn linear(g: &mut Graph, x: NodeId, name: &str, out: usize, bias: bool) -> OpResult<NodeId> {
     let Some(&inputs) = g.shape(x).last() else {
         return Err(OpError::shape("linear", "a scalar has no features"));
     };
     let w = g.param(&format!("{name}.weight"), [out, inputs]);
+    let w = g.half_like(w, &[x], format!("{name}.weight.half"))?;
     let b = bias.then(|| g.param(&format!("{name}.bias"), [out]));
     let y = g.linear(x, w, b)?;
     g.rename(y, name);
     Ok(y)
 }
 
-/// Convolution: x `[batch, channels, height, width]`, weight `[out, channels / groups, kh, kw]`.
+/// Convolution: x `[batch, channels, height, width]`, weight `[out, channels / groups, kh, kw]`. Where x is f16,
+/// the weight is read as f16.
 pub fn conv2d(
     g: &mut Graph,
     x: NodeId,
@@ -34,6 +36,7 @@ pub fn conv2d(
         ref other => return Err(OpError::shape("conv2d", format!("needs 4 axes and a group, got {other:?}"))),
     };
     let w = g.param(&format!("{name}.weight"), [out, channels / geometry.groups, kernel[0], kernel[1]]);
+    let w = g.half_like(w, &[x], format!("{name}.weight.half"))?;
     let b = bias.then(|| g.param(&format!("{name}.bias"), [out]));
     let y = g.conv2d(x, w, b, geometry)?;
     g.rename(y, name);

@@ -4,12 +4,12 @@
 //!
 //! `a` is stored `[.., k, m]` when `transpose_a`, `b` is stored `[.., n, k]` when `transpose_b`;
 //! leading (batch) axes broadcast. A linear layer is `transpose_b` with the weight as `b`
-//! (PyTorch's `[out, in]` layout).
+//! (PyTorch's `[out, in]` layout). Operands are f32 or f16, the sum is f32; where one is f16, the products of the
+//! gradients read `dy` as f16 too.
 
 use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance, elementwise};
 use crate::cell::{Cell, Idx, at, ax, load, sum, var};
 use crate::graph::{Graph, NodeId, TensorType};
-use crate::tensor::DType;
 
 /// See the module's introduction. Inputs: a, b and, with `bias`, bias of shape `[n]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,8 +62,8 @@ impl Op for Matmul {
     fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
         let arity = if self.bias { 3 } else { 2 };
         super::expect_inputs(self.name(), inputs, arity..=arity)?;
-        if let Some(t) = inputs.iter().find(|t| t.dtype != DType::F32) {
-            return Err(OpError::shape(self.name(), format!("needs f32, got {t}")));
+        if let Some(t) = inputs.iter().find(|t| !t.dtype.is_float()) {
+            return Err(OpError::shape(self.name(), format!("needs f32 or f16, got {t}")));
         }
         let d = self.dims(&inputs[0].shape, &inputs[1].shape)?;
         if self.bias && inputs[2].shape != [d.n] {
@@ -97,6 +97,7 @@ impl Op for Matmul {
         let inputs = g.node(node).inputs.clone();
         let (a, b) = (inputs[0], inputs[1]);
         let plain = |transpose_a, transpose_b| Matmul { transpose_a, transpose_b, bias: false };
+        let dy = g.half_like(dy, &[a, b], format!("d {}.half", g.node(node).name))?;
         let mut out = vec![None; inputs.len()];
         if wanted[0] {
             // da = dy b' (or b dy' when a is stored transposed)
@@ -169,6 +170,23 @@ fn samples() -> Vec<Sample> {
             (TensorType::f32([n]), fill),
         ];
         out.push(Sample::new(op, inputs, Tolerance::Reduction(k)));
+    }
+    for (m, n, k) in [(1, 1, 1), (5, 3, 2), (17, 13, 31), (64, 36, 68), (10, 515, 7), (64, 10, 1500)] {
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            let a = if ta { [k, m] } else { [m, k] };
+            let b = if tb { [n, k] } else { [k, n] };
+            let op = Matmul { transpose_a: ta, transpose_b: tb, bias: false };
+            let fill = Fill::Uniform(-1.0, 1.0);
+            for (a, b) in [(TensorType::f16(a), TensorType::f16(b)), (TensorType::f16(a), TensorType::f32(b))] {
+                let inputs = vec![(a, fill.clone()), (b, fill.clone())];
+                // `dy` is rounded to f16 before it is multiplied, which no difference knows of.
+                out.push(Sample::new(op, inputs, Tolerance::Reduction(k)).no_gradient());
+            }
+        }
+        let op = Matmul { transpose_a: false, transpose_b: true, bias: true };
+        let types = [TensorType::f16([m, k]), TensorType::f16([n, k]), TensorType::f32([n])];
+        let inputs = types.map(|ty| (ty, Fill::Uniform(-1.0, 1.0))).to_vec();
+        out.push(Sample::new(op, inputs, Tolerance::Reduction(k)).no_gradient());
     }
     let batched: [(&[usize], &[usize]); 4] =
         [(&[3, 4, 5], &[3, 5, 6]), (&[3, 4, 5], &[5, 6]), (&[4, 5], &[2, 5, 7]), (&[2, 1, 3, 8], &[5, 8, 2])];

@@ -116,8 +116,8 @@ impl Window {
 /// Batch, channels, height, width.
 pub(super) fn image(op: &str, ty: &TensorType) -> OpResult<[usize; 4]> {
     match <[usize; 4]>::try_from(ty.shape.as_slice()) {
-        Ok(dims) if ty.dtype == DType::F32 => Ok(dims),
-        _ => Err(OpError::shape(op, format!("needs f32 [batch, channels, height, width], got {ty}"))),
+        Ok(dims) if ty.dtype.is_float() => Ok(dims),
+        _ => Err(OpError::shape(op, format!("needs f32 or f16 [batch, channels, height, width], got {ty}"))),
     }
 }
 
@@ -171,7 +171,8 @@ impl Op for MaxPool {
     }
 
     fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
-        Ok(TensorType::f32(infer_window("max_pool", &self.window, inputs)?))
+        // The largest of halves is one of them.
+        Ok(TensorType { shape: infer_window("max_pool", &self.window, inputs)?, dtype: inputs[0].dtype })
     }
 
     fn cell(&self, inputs: &[&TensorType], _: &TensorType) -> Cell {

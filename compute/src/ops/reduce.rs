@@ -7,7 +7,6 @@ use super::{Fill, Lowering, Op, OpError, OpResult, Page, Sample, Tolerance};
 use crate::cell::{Cell, Cmp, Idx, Red, Var, at, ax, cmp, int, load, max_over, min_over, num, var, when};
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::elementwise::Unary;
-use crate::tensor::DType;
 
 /// What is made of the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +61,8 @@ impl Op for Reduce {
 
     fn infer(&self, inputs: &[&TensorType]) -> OpResult<TensorType> {
         super::expect_inputs(self.name(), inputs, 1..=1)?;
-        if inputs[0].dtype != DType::F32 {
-            return Err(OpError::shape(self.name(), format!("needs f32, got {}", inputs[0].dtype)));
+        if !inputs[0].dtype.is_float() {
+            return Err(OpError::shape(self.name(), format!("needs f32 or f16, got {}", inputs[0].dtype)));
         }
         let mut shape = inputs[0].shape.clone();
         check_axes(self.name(), &self.axes, shape.len())?;

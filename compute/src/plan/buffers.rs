@@ -9,7 +9,7 @@
 use super::schedule::Schedule;
 use super::{Buffer, BufferId};
 use crate::graph::Graph;
-use crate::rewrite::view_root;
+use crate::rewrite::{Fusion, view_root};
 
 /// A shared buffer may be at most this many times as large as what it holds.
 const SLACK: usize = 4;
@@ -20,14 +20,14 @@ pub(super) struct Assigned {
     pub copies: Vec<(BufferId, BufferId)>,
 }
 
-pub(super) fn assign(g: &Graph, stored: &[bool], schedule: &Schedule) -> Assigned {
+pub(super) fn assign(g: &Graph, fusion: &Fusion, stored: &[bool], schedule: &Schedule) -> Assigned {
     let Schedule { kernels, in_place, packs, .. } = schedule;
     let n = g.nodes().len();
     let mut buffers: Vec<Buffer> = vec![];
     let mut storage: Vec<Option<BufferId>> = vec![None; n];
     for id in g.ids().filter(|id| g.node(*id).leaf().is_some()) {
         storage[id.index()] = Some(BufferId(buffers.len() as u32));
-        buffers.push(Buffer { bytes: padded(g.ty(id).bytes()), leaf: Some(id) });
+        buffers.push(Buffer { bytes: padded(fusion.bytes(g.ty(id))), leaf: Some(id) });
     }
     // The last kernel that reads each root; the end for what outlives the step.
     let mut last = vec![0usize; n];
@@ -56,7 +56,7 @@ pub(super) fn assign(g: &Graph, stored: &[bool], schedule: &Schedule) -> Assigne
                 storage[out.index()] = storage[leaf.index()];
                 continue;
             }
-            let bytes = padded(g.ty(out).bytes());
+            let bytes = padded(fusion.bytes(g.ty(out)));
             // A value of a pack has its place for itself.
             if packs.iter().any(|p| p.contains(&out)) {
                 storage[out.index()] = Some(BufferId(buffers.len() as u32));

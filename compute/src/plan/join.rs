@@ -14,7 +14,6 @@ use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::ops::reduce::{Reduce, Reduction};
 use crate::rewrite::{Fusion, reads, view_root};
-use crate::tensor::DType;
 
 /// Most outputs of a joined kernel.
 pub const MOST: usize = 4;
@@ -53,7 +52,7 @@ pub(super) fn elementwise(g: &Graph, stored: &[bool], fusion: &Fusion, kernels: 
             None
         };
         match at {
-            Some(j) => add(g, &mut out[j], kernel),
+            Some(j) => add(g, fusion, &mut out[j], kernel),
             None => out.push(kernel),
         }
     }
@@ -70,7 +69,7 @@ fn is_pointwise(g: &Graph, stored: &[bool], kernel: &Kernel) -> bool {
         })
     };
     kernel.lowering == Lowering::Cells
-        && kernel.outputs.iter().all(|o| g.ty(*o).dtype == DType::F32 && stored[o.index()])
+        && kernel.outputs.iter().all(|o| g.ty(*o).dtype.is_float() && stored[o.index()])
         && kernel.outputs.iter().chain(&kernel.inlined).all(plain)
 }
 
@@ -154,7 +153,7 @@ pub(super) fn only_own_element(g: &Graph, stored: &[bool], id: NodeId, source: N
     true
 }
 
-fn add(g: &Graph, to: &mut Kernel, kernel: Kernel) {
+fn add(g: &Graph, fusion: &Fusion, to: &mut Kernel, kernel: Kernel) {
     to.outputs.extend(kernel.outputs);
     to.reads.extend(kernel.reads);
     to.inlined.extend(kernel.inlined);
@@ -168,5 +167,5 @@ fn add(g: &Graph, to: &mut Kernel, kernel: Kernel) {
         });
     }
     to.flops += kernel.flops;
-    to.bytes = to.reads.iter().chain(&to.outputs).map(|n| g.ty(*n).bytes()).sum();
+    to.bytes = to.reads.iter().chain(&to.outputs).map(|n| fusion.bytes(g.ty(*n))).sum();
 }

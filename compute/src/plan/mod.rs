@@ -99,7 +99,7 @@ impl Plan {
         let decisions = rewrite::decide(&graph, fusion);
         if let Some(limit) = hard_limit {
             for id in graph.ids().filter(|id| decisions.stored[id.index()]) {
-                let (node, bytes) = (graph.node(id), graph.ty(id).bytes());
+                let (node, bytes) = (graph.node(id), fusion.bytes(graph.ty(id)));
                 if bytes > limit {
                     let (name, shape) = (node.name.clone(), node.ty.shape.clone());
                     return Err(PlanError::TooLarge { name, shape, bytes, limit });
@@ -116,7 +116,7 @@ impl Plan {
                 found = joined;
             }
         }
-        let Assigned { buffers, storage, copies } = buffers::assign(&graph, &decisions.stored, &found);
+        let Assigned { buffers, storage, copies } = buffers::assign(&graph, fusion, &decisions.stored, &found);
         let packs = found.packs.iter().map(|p| p.iter().filter_map(|id| storage[id.index()]).collect()).collect();
         let (kernels, together) = (found.kernels, found.together);
         Ok(Plan { graph, storage, buffers, packs, kernels, together, copies, map })
@@ -126,6 +126,16 @@ impl Plan {
     pub fn largest_first(&self) -> impl Iterator<Item = usize> {
         let bytes = |k: &usize| self.buffers[*k].bytes;
         sorted((0..self.buffers.len()).collect(), |a, b| bytes(b).cmp(&bytes(a))).into_iter()
+    }
+
+    /// The node whose op a kernel's lowering is: its first output, or the product that this one rounds to f16.
+    pub fn lowered(&self, kernel: &Kernel) -> NodeId {
+        let out = kernel.outputs[0];
+        let node = self.graph.node(out);
+        match (node.op(), node.inputs.first()) {
+            (Some(op), Some(&input)) if op.lowering() != kernel.lowering => input,
+            _ => out,
+        }
     }
 
     /// Whether a node has a buffer.
@@ -196,24 +206,25 @@ fn kernels(g: &Graph, d: &Decisions, fusion: &Fusion) -> Vec<Kernel> {
     let mut out: Vec<Kernel> = vec![];
     for id in g.ids() {
         let Some(op) = g.node(id).op() else { continue };
-        let lowering = op.lowering();
-        if !d.stored[id.index()] || lowering == Lowering::View {
+        if !d.stored[id.index()] || op.lowering() == Lowering::View {
             continue;
         }
+        let main = rewrite::kernel_of(g, &d.stored, id);
+        let lowering = g.node(main).op().map_or(Lowering::Cells, |op| op.lowering());
         let reads = rewrite::reads(g, &d.stored, id);
         let inlined = rewrite::inlined_below(g, &d.stored, id);
-        let own = rewrite::own_cost(g, id);
+        let own = rewrite::own_cost(g, main);
         let numel = g.ty(id).numel() as f64;
         // Fast kernels form each element of an inlined operand once; naive ones once a read.
         let flops = match lowering {
             Lowering::Cells | Lowering::Pool(_) => d.weight[id.index()] * numel,
             _ => {
-                let operands = g.node(id).inputs.iter().filter(|i| !d.stored[i.index()]);
+                let operands = g.node(main).inputs.iter().filter(|i| !d.stored[i.index()]);
                 let inner: f64 = operands.map(|i| d.weight[i.index()] * g.ty(*i).numel() as f64).sum();
                 own.flops * numel + inner
             }
         };
-        let bytes = reads.iter().map(|r| g.ty(*r).bytes()).sum::<usize>() + g.ty(id).bytes();
+        let bytes = reads.iter().chain([&id]).map(|n| fusion.bytes(g.ty(*n))).sum();
         out.push(Kernel { outputs: vec![id], lowering, reads, inlined, in_place: vec![], flops, bytes });
     }
     if fusion.enabled { join::bias_gradients(g, out) } else { out }

@@ -3,14 +3,16 @@
 use std::fmt;
 
 use super::Plan;
+use crate::graph::TensorType;
 use crate::rewrite::is_constant;
+use crate::tensor::DType;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let g = &self.graph;
         writeln!(
             f,
-            "{:>4}  {:<34} {:<20} {:>9} {:>10} {:>7}  reads; computed inside",
+            "{:>4}  {:<34} {:<22} {:>9} {:>10} {:>7}  reads; computed inside",
             "#", "kernel", "shape", "MFLOP", "bytes", "buffer"
         )?;
         for (k, kernel) in self.kernels.iter().enumerate() {
@@ -25,8 +27,8 @@ impl fmt::Display for Plan {
             };
             write!(
                 f,
-                "{k:>4}  {label:<34} {:<20} {:>9.2} {:>10} {place:>7}  {}",
-                format!("{:?}", g.shape(id)),
+                "{k:>4}  {label:<34} {:<22} {:>9.2} {:>10} {place:>7}  {}",
+                shape(g.ty(id)),
                 kernel.flops / 1e6,
                 bytes(kernel.bytes),
                 kernel.reads.iter().map(name).collect::<Vec<_>>().join(", "),
@@ -62,6 +64,11 @@ impl fmt::Display for Plan {
             bytes(largest),
         )
     }
+}
+
+/// A shape, with its type where that is not f32.
+fn shape(ty: &TensorType) -> String {
+    if ty.dtype == DType::F32 { format!("{:?}", ty.shape) } else { ty.to_string() }
 }
 
 /// Bytes with a unit, in powers of 1,024.

@@ -198,7 +198,10 @@ fn train(values: &Values) -> Result<Train, RecipeError> {
         epochs,
         steps,
         seed: values.need("train.seed", as_count)? as u32, // the table's range is that of u32
-        precision: Precision::F32,                         // the table's only word
+        precision: match values.need("train.precision", as_text)?.as_str() {
+            "mixed" => Precision::Mixed,
+            _ => Precision::F32,
+        },
         clip_norm: values.get("train.clip_norm", as_real),
         checkpoint_every: values.get("train.checkpoint_every", as_count),
     })

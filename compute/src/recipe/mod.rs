@@ -106,6 +106,8 @@ pub enum Loss {
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     F32,
+    /// f16 for what products and convolutions read, f32 for all else.
+    Mixed,
 }
 
 /// The update rule with all its parameters.

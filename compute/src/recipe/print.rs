@@ -5,7 +5,7 @@
 
 use super::keys::{self, KEYS};
 use super::value::Value;
-use super::{Loss, OptimizerKind, Recipe, ScheduleKind};
+use super::{Loss, OptimizerKind, Precision, Recipe, ScheduleKind};
 use std::fmt::Write;
 
 /// Every key that the recipe uses with its value as TOML, in the order of the key table.
@@ -85,7 +85,10 @@ fn value(recipe: &Recipe, path: &str) -> Option<Value> {
         "train.epochs" => count(train.epochs?),
         "train.steps" => count(train.steps?),
         "train.seed" => Some(Value::Count(train.seed.into())),
-        "train.precision" => text("f32"),
+        "train.precision" => text(match train.precision {
+            Precision::F32 => "f32",
+            Precision::Mixed => "mixed",
+        }),
         "train.clip_norm" => real(train.clip_norm?),
         "train.checkpoint_every" => count(train.checkpoint_every?),
         "optimizer.lr" => real(optimizer.lr),

@@ -81,7 +81,7 @@ impl Linear {
             .map(|k| if varies.contains(&k) { None } else { repeats(k) }.unwrap_or(node.inputs[k]))
             .collect();
         let out = Linear { op: node.clone(), inputs, varies };
-        (g.ty(out.of()) == &node.ty).then_some(out)
+        (g.shape(out.of()) == node.ty.shape).then_some(out)
     }
 
     /// What varies.
@@ -127,7 +127,7 @@ fn is_deviation(g: &Graph, id: NodeId, axes: &[usize]) -> bool {
     let ([x, mean], Some(op)) = (&node.inputs[..], node.op()) else { return false };
     let subtracts = matches!(cell_of(g, op, &node.inputs, &node.ty), Cell::Bin(Bin::Sub, a, b) if loads(&a, &b));
     let from = g.node(*mean);
-    let (Some(op), true, true) = (from.op(), subtracts && g.ty(*x) == &node.ty, from.inputs == [*x]) else {
+    let (Some(op), true, true) = (from.op(), subtracts && g.shape(*x) == node.ty.shape, from.inputs == [*x]) else {
         return false;
     };
     let count: usize = axes.iter().map(|a| node.ty.shape[*a]).product();
@@ -147,7 +147,7 @@ fn factor_of(out: &mut Interned, id: NodeId, axes: &[usize]) -> Option<(NodeId, 
         Cell::Bin(Bin::Div, a, b) if loads(&a, &b) => 1,
         _ => return None,
     };
-    let whole = |k: &usize| out.graph.ty(node.inputs[*k]) == &node.ty;
+    let whole = |k: &usize| out.graph.shape(node.inputs[*k]) == node.ty.shape;
     let linear = |k: usize| Some((k, Linear::new(&out.graph, node.inputs[k], axes)?));
     let (k, linear) = (0..last).filter(whole).find_map(linear)?;
     // A factor twice over is not pulled out of one of its places.

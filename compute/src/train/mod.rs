@@ -20,8 +20,10 @@ use crate::data::{Dataset, stratified_split};
 use crate::graph::NodeId;
 use crate::network::{ImageShape, ModelError, RING, Source, TrainStep, train_step_from};
 use crate::nn::init;
-use crate::recipe::Recipe;
+use crate::optim::scale;
+use crate::recipe::{Precision, Recipe};
 use crate::session::Session;
+use crate::tensor::DType;
 
 /// What can stop training.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,10 @@ pub enum TrainError {
         "training diverged at step {step}: the loss is {loss}; the first tensor that is not finite is {tensor}. Try a smaller optimizer.lr, or train.clip_norm"
     )]
     Diverged { step: usize, loss: f64, tensor: String },
+    #[error(
+        "at step {step} the gradients overflow f16 even with the loss scaled by {scale}: nothing is learned any more. Try train.precision=f32, or a smaller optimizer.lr"
+    )]
+    Overflow { step: usize, scale: f64 },
 }
 
 /// Loss and hits of one step.
@@ -80,6 +86,8 @@ pub struct Trainer {
     read: usize,
     /// What the recipe's learning rate is multiplied by.
     rate_scale: f64,
+    /// The scale of the loss when metrics were last read, in mixed precision.
+    loss_scale: Option<f64>,
 }
 
 impl Trainer {
@@ -132,6 +140,7 @@ impl Trainer {
             step: 0,
             read: 0,
             rate_scale: 1.0,
+            loss_scale: None,
         };
         trainer.load()?;
         trainer.initialise()?;
@@ -230,6 +239,11 @@ impl Trainer {
         self.rate_scale = scale;
     }
 
+    /// What the loss was multiplied by when metrics were last read; `None` but in mixed precision.
+    pub fn loss_scale(&self) -> Option<f64> {
+        self.loss_scale
+    }
+
     /// Starts one step on the device and moves on.
     pub fn step(&mut self) -> Result<(), TrainError> {
         self.step_telling(|| {})
@@ -270,7 +284,8 @@ impl Trainer {
     }
 
     /// Losses and hits of the steps since the last call. Errors: [`TrainError::Diverged`] when a
-    /// loss is not finite, naming the first tensor of that step that is not.
+    /// loss is not finite, naming the first tensor of that step that is not; [`TrainError::Overflow`] when
+    /// the scale of the loss has fallen as low as it may.
     pub async fn metrics(&mut self) -> Result<Vec<StepMetrics>, TrainError> {
         if self.read == self.step {
             return Ok(vec![]);
@@ -289,6 +304,13 @@ impl Trainer {
             out.push(StepMetrics { step, loss, correct, images });
         }
         self.read = self.step;
+        if self.recipe.train.precision == Precision::Mixed {
+            let scale = self.session.leaf(scale::SCALE).await?.at(0);
+            if scale <= scale::BOUNDS[0] {
+                return Err(TrainError::Overflow { step: self.step, scale });
+            }
+            self.loss_scale = Some(scale);
+        }
         Ok(out)
     }
 
@@ -300,15 +322,17 @@ impl Trainer {
         let g = &network.graph;
         let live = g.live();
         let last = network.loss;
-        let asked: Vec<NodeId> = g
-            .ids()
-            .filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype == crate::tensor::DType::F32)
-            .collect();
+        let asked: Vec<NodeId> =
+            g.ids().filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype.is_float()).collect();
         // One at a time: together they need not fit the device.
         for id in asked {
             let values = self.session.inspect(g, &[id]).await?;
             if values.iter().flatten().any(|v| !v.is_finite()) {
-                return Ok(format!("{} {:?}", g.node(id).name, g.shape(id)));
+                let room = match g.ty(id).dtype {
+                    DType::F16 => " (f16 ends at 65,504; train.precision=f32 has more room)",
+                    _ => "",
+                };
+                return Ok(format!("{} {:?}{room}", g.node(id).name, g.shape(id)));
             }
         }
         Ok("none when the step is replayed".into())

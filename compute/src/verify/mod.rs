@@ -16,6 +16,7 @@ use crate::ops::{Sample, Tolerance};
 use crate::plan::Plan;
 use crate::rewrite::Fusion;
 use crate::tensor::{DType, Data, Tensor};
+use lanes::half;
 
 /// As many samples as fit one program well: a pipeline each.
 pub const BATCH: usize = 64;
@@ -44,6 +45,7 @@ pub struct Outcome {
 pub fn tensor(ty: &TensorType, values: &[f64]) -> Tensor {
     let data = match ty.dtype {
         DType::F32 => Data::F32(values.iter().map(|v| *v as f32).collect()),
+        DType::F16 => Data::F16(values.iter().map(|v| half::to_bits(*v as f32)).collect()),
         DType::U32 => Data::U32(values.iter().map(|v| *v as u32).collect()),
         DType::U8 => Data::U8(values.iter().map(|v| *v as u8).collect()),
     };

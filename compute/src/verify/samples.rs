@@ -6,13 +6,20 @@ use crate::ops::elementwise::Unary;
 use crate::ops::matmul::Matmul;
 use crate::ops::{Fill, PAGES, Sample, Tolerance};
 use crate::tensor::DType;
+use lanes::half;
 
 /// Spacing of [`Fill::Uniform`] numbers; each input has its own offset on this grid, so numbers of
 /// different inputs differ by at least a quarter of it, far more than any difference step.
 const GRID: f64 = 0.004;
 
-/// What input number `input` of a sample holds. All values are exact in f32.
+/// What input number `input` of a sample holds. All values are exact in f32, or in f16
+/// where that is the type.
 pub fn fill(ty: &TensorType, fill: &Fill, input: usize) -> Vec<f64> {
+    let numbers = numbers(ty, fill, input);
+    if ty.dtype == DType::F16 { numbers.into_iter().map(half::round_f64).collect() } else { numbers }
+}
+
+fn numbers(ty: &TensorType, fill: &Fill, input: usize) -> Vec<f64> {
     let n = ty.numel();
     let key = 0x7f4a_7c15 ^ input as u32;
     let random = |i: usize| f64::from(bits(key, 1, 0, i as u32)) / 16_777_216.0;

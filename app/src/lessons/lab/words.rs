@@ -42,7 +42,7 @@ pub fn meaning(path: &str, lang: Lang) -> Option<&'static str> {
         "train.epochs" => "训练图像过几遍；或改填步数",
         "train.steps" => "总共多少批；或改填轮数",
         "train.seed" => "决定初始权重、次序、增强与 dropout",
-        "train.precision" => "训练步的数值格式",
+        "train.precision" => "mixed：矩阵乘与卷积读 f16、以 f32 累加，损失缩放自动调整；权重保持 f32",
         "train.clip_norm" => "梯度范数超过它时按比例缩小",
         "train.checkpoint_every" => "每 N 步另存一次检查点；每轮结束总会保存",
         "optimizer.kind" => "更新规则；默认值同 PyTorch",

@@ -35,6 +35,10 @@ impl Number for f32 {
         kernel: &Kernel,
         place: &dyn Fn(NodeId) -> Option<Place>,
     ) -> Result<Vec<Box<dyn Step<f32>>>, String> {
+        // Planned for a device that packs halves: here its definition.
+        if plan.lowered(kernel) != kernel.outputs[0] {
+            return cells::apart(plan, kernel, place);
+        }
         let fast = match &kernel.lowering {
             Lowering::Matmul(op) => matmul::step(plan, kernel, *op, place)?,
             Lowering::Conv2d(_) | Lowering::Conv2dBackwardX(_) | Lowering::Conv2dBackwardW(_) => {
@@ -71,6 +75,7 @@ impl Cpu {
             detail: format!("{}, {} threads", instruction_set(), lanes::threads::current_num_threads()),
             max_buffer_bytes: None,
             cache_bytes: matmul::TILE * 4,
+            half_bytes: 4,
         }))
     }
 }

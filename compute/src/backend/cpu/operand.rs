@@ -7,7 +7,6 @@ use crate::backend::host::{Buffer, Place};
 use crate::cell::vm::Workers;
 use crate::graph::NodeId;
 use crate::plan::Plan;
-use crate::tensor::DType;
 
 /// The largest operand that is computed as a whole. Larger ones have a banded form, or their
 /// kernel runs as its definition.
@@ -22,7 +21,7 @@ impl Operand {
     /// `None` when it is too large to be made.
     pub fn new(plan: &Plan, id: NodeId, find: Find) -> Result<Option<Operand>, String> {
         if let Some(place) = find(id) {
-            return Ok((place.ty.dtype == DType::F32).then_some(Operand::Stored(place)));
+            return Ok(place.ty.dtype.is_float().then_some(Operand::Stored(place)));
         }
         if plan.graph.ty(id).bytes() > MOST_BYTES {
             return Ok(None);

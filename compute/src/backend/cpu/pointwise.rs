@@ -8,7 +8,6 @@ use crate::graph::{NodeId, TensorType};
 use crate::ops::Lowering;
 use crate::plan::Plan;
 use crate::rewrite::view_root;
-use crate::tensor::DType;
 
 /// Most elements of a tile that a pointwise program is compiled for.
 const MOST: usize = 1 << 20;
@@ -31,7 +30,7 @@ pub(super) fn cells(plan: &Plan, id: NodeId, find: Find) -> Option<Source> {
     // Where no index matters a tile is one run of elements; stored inputs are copied into tiles,
     // which is cheaper than a run of the program for every piece of a band.
     let flat = TensorType::f32([MOST]);
-    let whole = |i: &Input| matches!(i, Input::Tile(_)) || matches!(i, Input::Stored(p) if p.ty.dtype == DType::F32);
+    let whole = |i: &Input| matches!(i, Input::Tile(_)) || matches!(i, Input::Stored(p) if p.ty.dtype.is_float());
     let pointwise = own_elements(&cell, None, &out.shape) && !inputs.is_empty() && inputs.iter().all(whole);
     if pointwise {
         let tile = |i| match i {

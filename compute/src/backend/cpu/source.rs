@@ -13,7 +13,6 @@ use crate::graph::NodeId;
 use crate::ops::Lowering;
 use crate::plan::Plan;
 use crate::rewrite::view_root;
-use crate::tensor::DType;
 use lanes::Strides;
 use lanes::micro;
 
@@ -132,7 +131,7 @@ impl Source {
     pub fn new(plan: &Plan, id: NodeId, find: Find) -> Option<Source> {
         let g = &plan.graph;
         if let Some(place) = find(id) {
-            return (place.ty.dtype == DType::F32).then_some(Source::Stored(place));
+            return place.ty.dtype.is_float().then_some(Source::Stored(place));
         }
         let id = view_root(g, id);
         let node = g.node(id);

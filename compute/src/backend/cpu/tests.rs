@@ -9,15 +9,19 @@ use crate::ops::elementwise::Unary;
 use crate::ops::{PAGES, Tolerance};
 use crate::rewrite::Fusion;
 use crate::session::Session;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Runs a graph with reproducible feeds and parameters and reads its outputs.
 fn run(g: &Graph, session: &mut Session) -> Vec<Vec<f64>> {
     let program = session.load(g).unwrap_or_else(|e| panic!("{e}"));
     for leaf in g.leaves(|l| !matches!(l, Leaf::Constant(_))) {
         let random = |i: usize| crate::cell::rand::bits(leaf.0, 5, 0, i as u32) as f32 / 16_777_216.0 - 0.5;
-        let values = (0..g.ty(leaf).numel()).map(random).collect();
-        session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values)).unwrap_or_else(|e| panic!("{e}"));
+        let values: Vec<f32> = (0..g.ty(leaf).numel()).map(random).collect();
+        let value = match g.ty(leaf).dtype {
+            DType::F16 => Tensor::f16(g.shape(leaf), &values),
+            _ => Tensor::f32(g.shape(leaf), values),
+        };
+        session.write(&g.node(leaf).name, &value).unwrap_or_else(|e| panic!("{e}"));
     }
     session.run(program).unwrap_or_else(|e| panic!("{e}"));
     let names: Vec<String> = g.outputs.iter().map(|(n, _)| n.clone()).collect();

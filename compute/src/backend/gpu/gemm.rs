@@ -6,11 +6,12 @@
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
 //! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums longer than [`SPAN`],
 //! and products with too few tiles to fill a device, are split along k. Operands are read in whole
-//! vec4s where memory allows ([`blocks`], [`fours`]).
+//! vec4s where memory allows ([`blocks`], [`fours`]), and results may be stored as f16 ([`halves`]).
 
 mod blocks;
 pub(super) mod conv2d;
 mod fours;
+mod halves;
 
 use blocks::{LANES_TURNED, NO_STORE, computed_block, lanes_written_out, vector_block, vector_put, written_out};
 
@@ -42,6 +43,8 @@ struct Product {
     computed: [bool; 2],
     /// Loop turns of one read of A or B.
     turns: u64,
+    /// Whether C is stored two halves at a time.
+    pairs: bool,
 }
 
 /// Which entry point runs.
@@ -202,7 +205,8 @@ impl Product {
                 shader
             }
         };
-        let shader = shader.append(&a.functions());
+        let whole = shader.append(&a.functions());
+        let shader = if self.pairs { halves::in_pairs(whole.clone())? } else { whole.clone() };
         let tiles = self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]) * self.batch * s.splits;
         let (entry, count) = match s.variant {
             Variant::Rows => ("rows", tiles.div_ceil(ROWS)),
@@ -235,7 +239,7 @@ impl Product {
         let is_output = |b: &Bound| b.writes && b.place != Place::Scratch;
         let first = Dispatch {
             label: name.clone(),
-            code: shader.clone().replace("put", put)?.bindings(&text).finish(),
+            code: whole.replace("put", put)?.bindings(&text).finish(),
             entry,
             groups,
             bound: all.iter().filter(|b| !is_output(b)).copied().collect(),
@@ -250,7 +254,7 @@ impl Product {
             label: format!("{name}.combine"),
             code: shader.bindings(&text).finish(),
             entry: "combine".into(),
-            groups: fold_groups(elements.div_ceil(64)),
+            groups: fold_groups(elements.div_ceil(if self.pairs { 128 } else { 64 })),
             bound: all.iter().filter(used).copied().collect(),
             scratch_bytes,
             turns: (s.splits + s.splits / 1024 + 1) as u64,
@@ -271,10 +275,10 @@ fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result
 
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel, class);
-    let out = kernel.outputs[0];
-    let inputs = plan.graph.node(out).inputs.clone();
+    let (out, node) = (kernel.outputs[0], plan.lowered(kernel));
+    let inputs = plan.graph.node(node).inputs.clone();
     let shapes = [plan.graph.shape(inputs[0]).to_vec(), plan.graph.shape(inputs[1]).to_vec()];
-    let shape = plan.graph.shape(out).to_vec();
+    let shape = plan.graph.shape(node).to_vec();
     let rank = shape.len();
     let lead = &shape[..rank - 2];
     let inner = |s: &[usize], t: bool| if t { s[s.len() - 2] } else { s[s.len() - 1] };
@@ -286,8 +290,9 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         k: inner(&shapes[0], op.transpose_a),
         computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
         turns: 0,
+        pairs: node != out,
     };
-    let reads = a.inputs(out)?;
+    let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     // (batch, row, column) of an operand as the index of its tensor.
     let index = |k: usize, row: Idx, column: Idx| {
@@ -349,15 +354,18 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     }
     if (whole == 2 || tiles.variant == Variant::Lanes) && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
-        shader = shader.replace("put_block", &vector_put(exact))?.replace("store_c", NO_STORE)?;
+        shader = shader.replace("put_block", &vector_put(exact, p.pairs))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
+        p.pairs = false;
     }
     let mut bias = None;
+    let mut value = "value";
     if op.bias {
-        let text = accessor("bias", vec![ax(0)], &[p.n], &reads[2])?;
-        shader = shader.edit("= value;", "= bias(n) + value;")?.append(&text);
+        value = if p.pairs { "vec2<f32>(bias(n), bias(n + 1)) + value" } else { "bias(n) + value" };
+        shader = shader.append(&accessor("bias", vec![ax(0)], &[p.n], &reads[2])?);
         bias = plan.storage[inputs[2].index()];
     }
+    shader = p.store(shader, value)?;
     p.finish(&a, shader, &vectors, bias, class)
 }
 

@@ -182,14 +182,14 @@ impl<'a> Accessors<'a> {
             bound.push(Bound { binding, place, writes });
         };
         for (buffer, dtype) in self.reads.iter().filter(|(b, _)| self.output(*b).is_none()) {
-            let element = if vectors.contains(buffer) { "vec4<f32>" } else { wgsl::storage(*dtype) };
+            let element = if vectors.contains(buffer) { fours_of(*dtype) } else { wgsl::storage(*dtype) };
             add(&format!("b{}", buffer.0), element, Place::Buffer(*buffer), false);
         }
         for (k, out) in self.kernel.outputs.iter().enumerate() {
             let name = output_name(k);
             let buffer = self.buffer(*out)?;
-            let plain = wgsl::storage(self.plan.graph.ty(*out).dtype);
-            let element = if vectors.contains(&buffer) { "vec4<f32>" } else { plain };
+            let dtype = self.plan.graph.ty(*out).dtype;
+            let element = if vectors.contains(&buffer) { fours_of(dtype) } else { wgsl::storage(dtype) };
             add(&name, element, Place::Buffer(buffer), true);
         }
         if let Some(writes) = parts {
@@ -197,6 +197,11 @@ impl<'a> Accessors<'a> {
         }
         Ok((text, bound))
     }
+}
+
+/// Four numbers in memory.
+fn fours_of(dtype: DType) -> &'static str {
+    if dtype == DType::F16 { "vec2<u32>" } else { "vec4<f32>" }
 }
 
 /// What the k-th output of a kernel is bound as.
@@ -279,15 +284,15 @@ fn printed(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Dispatch
     let main = wgsl::main_over(&pairs, ty.dtype, &ty.shape);
     let elements = elements.join("\n");
     let code = wgsl::import::with_math(&format!("{head}{bindings}{}\n{elements}\n{main}", a.functions()));
-    let words = if ty.dtype == DType::U8 { ty.numel().div_ceil(4) } else { ty.numel() };
+    let per = wgsl::per_word(ty.dtype);
     Ok(Some(Dispatch {
         label: label(plan, kernel),
         code,
         entry: "main".into(),
-        groups: wgsl::fold_groups(words.div_ceil(wgsl::WORKGROUP)),
+        groups: wgsl::fold_groups(ty.numel().div_ceil(per).div_ceil(wgsl::WORKGROUP)),
         bound,
         scratch_bytes: 0,
-        turns,
+        turns: turns * per as u64,
         checked: true,
     }))
 }

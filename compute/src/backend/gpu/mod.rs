@@ -4,7 +4,7 @@
 //! Loading a plan makes its buffers, compiles its kernels ([`kernel`]: text from cells and
 //! shaders) and builds its bind groups, once. A run encodes uploads, then all dispatches in one
 //! pass, then the copies of new states, and submits once; nothing is looked up or made. Programs
-//! share leaves by name. u8 tensors are packed in words.
+//! share leaves by name. u8 and f16 tensors are packed in words.
 //!
 //! Errors: no adapter, a kernel that does not compile (named), out of memory, a lost device.
 
@@ -86,6 +86,7 @@ impl Gpu {
             detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim().to_string(),
             max_buffer_bytes: Some(device.max_buffer_bytes()),
             cache_bytes: 0,
+            half_bytes: 2,
         };
         Ok(Gpu {
             device,
@@ -299,7 +300,8 @@ impl Backend for Gpu {
         let unknown = || BackendError::Unknown(format!("program {}", program.0));
         let own = self.programs.get(&program).ok_or_else(unknown)?.own.clone();
         for buffer in own {
-            let nan = vec![f32::NAN; buffer.size() as usize / 4];
+            // Each half of the word is NaN too.
+            let nan = vec![f32::from_bits(0x7fff_7fff); buffer.size() as usize / 4];
             self.upload.write(&mut self.device, &Slice::whole(buffer), bytemuck::cast_slice(&nan))?;
         }
         self.flush()

@@ -37,14 +37,14 @@ struct Points<'a, 'b> {
     /// Tells the functions of one output from those of another, whose `x`s differ.
     tag: &'a str,
     numel: usize,
-    buffers: Vec<BufferId>,
+    buffers: Vec<(BufferId, DType)>,
     text: String,
 }
 
 /// Whether the node has a buffer of this size or is pointwise.
 fn qualifies(plan: &Plan, id: NodeId, numel: usize) -> bool {
     let node = plan.graph.node(id);
-    if node.ty.dtype != DType::F32 || node.ty.numel() != numel {
+    if !node.ty.dtype.is_float() || node.ty.numel() != numel {
         return false;
     }
     plan.stored(id) || computable(plan, id, numel)
@@ -71,8 +71,8 @@ impl Points<'_, '_> {
         let plan = self.accessors.plan;
         if plan.stored(id) {
             let buffer = self.accessors.buffer(id)?;
-            let at = self.buffers.iter().position(|b| *b == buffer).unwrap_or_else(|| {
-                self.buffers.push(buffer);
+            let at = self.buffers.iter().position(|(b, _)| *b == buffer).unwrap_or_else(|| {
+                self.buffers.push((buffer, plan.graph.ty(id).dtype));
                 self.buffers.len() - 1
             });
             return Ok(format!("x{at}"));
@@ -105,6 +105,14 @@ impl Points<'_, '_> {
     }
 }
 
+/// A read of four numbers of a buffer, around the index.
+fn four(name: &str, dtype: DType) -> [String; 2] {
+    match dtype {
+        DType::F16 => [format!("four_halves({name}["), "])".into()],
+        _ => [format!("{name}["), "]".into()],
+    }
+}
+
 /// A node in fours, or `None` if it is not pointwise or its size is no multiple of four.
 /// `computed`: the node itself is computed here, even if it has a buffer. `tag`: the end of the names of its
 /// functions.
@@ -117,7 +125,7 @@ pub(super) fn fours(
     let plan = accessors.plan;
     let numel = plan.graph.ty(id).numel();
     let fits = if computed {
-        plan.graph.ty(id).dtype == DType::F32 && computable(plan, id, numel)
+        plan.graph.ty(id).dtype.is_float() && computable(plan, id, numel)
     } else {
         qualifies(plan, id, numel)
     };
@@ -127,15 +135,14 @@ pub(super) fn fours(
     let mut points = Points { accessors, tag, numel, buffers: vec![], text: String::new() };
     let value = if computed { format!("{}(ARGUMENTS)", points.function(id)?) } else { points.value(id)? };
     let (buffers, text) = (points.buffers, points.text);
-    let mut names = vec![];
-    for buffer in &buffers {
-        names.push(accessors.name(*buffer, DType::F32));
-    }
+    let reads: Vec<[String; 2]> = buffers.iter().map(|(b, dtype)| four(&accessors.name(*b, *dtype), *dtype)).collect();
+    let buffers: Vec<BufferId> = buffers.into_iter().map(|(b, _)| b).collect();
     if value == "x0" {
-        return Ok(Some(Fours { call: [format!("{}[", names[0]), "]".into()], text, buffers }));
+        return Ok(Some(Fours { call: reads[0].clone(), text, buffers }));
     }
     let list = |f: &dyn Fn(usize) -> String| (0..buffers.len()).map(f).collect::<Vec<_>>().join(", ");
-    let loads: String = names.iter().enumerate().map(|(k, n)| format!("    let x{k} = {n}[at];\n")).collect();
+    let loads: String =
+        reads.iter().enumerate().map(|(k, r)| format!("    let x{k} = {}at{};\n", r[0], r[1])).collect();
     let each: Vec<String> =
         ["x", "y", "z", "w"].iter().map(|c| value.replace("ARGUMENTS", &list(&|k| format!("x{k}.{c}")))).collect();
     let text =
@@ -180,7 +187,11 @@ fn made(mut a: Accessors, what: &str, count: usize) -> Result<Option<Dispatch>, 
         let tag = if k == 0 { String::new() } else { format!("_{}", k + 1) };
         let Some(made) = fours(&mut a, out, true, &tag)? else { return Ok(None) };
         text += &made.text;
-        stores += &format!("    {}[at] = {};\n", output_name(k), made.at("at"));
+        let value = match plan.graph.ty(out).dtype {
+            DType::F16 => format!("packed_halves({})", made.at("at")),
+            _ => made.at("at"),
+        };
+        stores += &format!("    {}[at] = {value};\n", output_name(k));
         vectors.extend(&made.buffers);
         vectors.push(a.buffer(out)?);
     }

@@ -133,6 +133,7 @@ impl Printer<'_> {
             Un::Sqrt => (s.root(inner()), Level::Atom),
             Un::Abs => (s.absolute(inner()), Level::Atom),
             Un::Floor => (s.floor(inner()), Level::Atom),
+            Un::Half => (s.call("half", vec![inner()]), Level::Atom),
         }
     }
 

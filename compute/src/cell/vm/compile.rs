@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use super::lin::{Along, Atom, Lin, Lins, Tile};
 use crate::cell::{Cell, Cond, Var, inline};
-use crate::tensor::DType;
 use lanes::instr::{Instr, Int, Val};
 
 /// A number and the scope it belongs to.
@@ -303,7 +302,7 @@ impl Compiler<'_> {
                 let lins: Vec<Lin> = ix.iter().map(|i| self.lins.lin(i)).collect();
                 let (at, depth, risky) = self.offset(*input, &lins)?;
                 let input = *input as u32;
-                let number = self.lins.inputs.get(input as usize).map(|t| t.dtype) == Some(DType::F32);
+                let number = self.lins.inputs.get(input as usize).is_some_and(|t| t.dtype.is_float());
                 match at {
                     Int::U(r) => {
                         let (s, depth) = self.emit(depth, risky, Self::new_s, |d| Instr::SLoad(d, input, r));

@@ -26,7 +26,7 @@ enum Stored<T> {
 impl<T: Float> Stored<T> {
     fn new(ty: &TensorType, v: &[f64]) -> Stored<T> {
         match ty.dtype {
-            DType::F32 => Stored::Num(v.iter().map(|x| T::from_f64(*x)).collect()),
+            DType::F32 | DType::F16 => Stored::Num(v.iter().map(|x| T::from_f64(*x)).collect()),
             DType::U32 => Stored::U32(v.iter().map(|x| *x as u32).collect()),
             DType::U8 => Stored::U8(v.iter().map(|x| *x as u8).collect()),
         }

@@ -9,7 +9,7 @@
 mod reduce;
 
 use super::range::{Known, Range};
-use super::{Access, Function, PrintError, Read, check_size, flat_index, free};
+use super::{Access, Function, PrintError, Read, check_size, element, flat_index, free, per_word};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, IdxOp, Un, Var};
 use crate::tensor::DType;
 
@@ -234,12 +234,12 @@ impl Emitter<'_> {
             Access::Buffer(name) => {
                 let shape = read.shape.clone();
                 let flat = self.idx(&flat_index(ix, &shape), s)?;
-                if dtype == DType::U8 {
+                if per_word(dtype) > 1 {
                     let at = self.fresh("at");
                     self.line(s, &format!("let {at} = {};", bare(&flat)));
-                    format!("byte_of({name}[{at} >> 2u], {at})")
+                    element(dtype, &name, &at)
                 } else {
-                    format!("{name}[{}]", bare(&flat))
+                    element(dtype, &name, bare(&flat))
                 }
             }
         };
@@ -251,7 +251,7 @@ impl Emitter<'_> {
             Cell::Const(v) => number(*v),
             Cell::Int(i) => format!("f32({})", bare(&self.idx(i, s)?)),
             Cell::Load(input, ix) => match self.load(*input, ix, s)? {
-                (text, DType::F32) => text,
+                (text, DType::F32 | DType::F16) => text,
                 (text, _) => format!("f32({text})"),
             },
             Cell::Local(v) => self.num_name(*v, s)?,
@@ -279,6 +279,7 @@ impl Emitter<'_> {
                     Un::Erf => format!("erf_of({x})"),
                     Un::Abs => format!("abs({x})"),
                     Un::Floor => format!("floor({x})"),
+                    Un::Half => format!("half_of({x})"),
                 }
             }
             Cell::Bin(op, a, b) => {

@@ -41,7 +41,7 @@ pub enum PrintError {
 /// How the reads of one input are spelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// An element of this storage buffer, row-major. u8 tensors are packed in u32 words.
+    /// An element of this storage buffer, row-major. u8 and f16 tensors are packed in u32 words.
     Buffer(String),
     /// A call of this accessor function with one argument an axis; it returns f32.
     Call(String),
@@ -113,7 +113,26 @@ pub struct Naive {
 pub fn storage(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "f32",
-        DType::U32 | DType::U8 => "u32",
+        DType::U32 | DType::U8 | DType::F16 => "u32",
+    }
+}
+
+/// Elements that a storage element holds. Halves are packed in words as bytes are, not an `array<f16>`: the bits
+/// in memory are the same, and no device has to offer `f16` for it.
+pub fn per_word(dtype: DType) -> usize {
+    match dtype {
+        DType::F32 | DType::U32 => 1,
+        DType::F16 => 2,
+        DType::U8 => 4,
+    }
+}
+
+/// Element `at` of a storage buffer: a name, where the type is packed.
+pub fn element(dtype: DType, name: &str, at: &str) -> String {
+    match dtype {
+        DType::F32 | DType::U32 => format!("{name}[{at}]"),
+        DType::F16 => format!("half_at({name}[{at} >> 1u], {at})"),
+        DType::U8 => format!("byte_of({name}[{at} >> 2u], {at})"),
     }
 }
 
@@ -148,28 +167,32 @@ pub fn main_over(pairs: &[(String, String)], dtype: DType, shape: &[usize]) -> S
         })
         .collect();
     let index = index.join(", ");
-    // A word holds one element, or four bytes.
-    let words = if dtype == DType::U8 { n.div_ceil(4) } else { n };
-    let mut body = if dtype == DType::U8 { String::new() } else { "    let flat = word;\n".into() };
+    let per = per_word(dtype);
+    let mut body = if per > 1 { String::new() } else { "    let flat = word;\n".into() };
     for (element, out) in pairs {
         let value = format!("{element}({index})");
         body += &match dtype {
             DType::F32 => format!("    {out}[word] = {value};\n"),
             DType::U32 => format!("    {out}[word] = u32({value});\n"),
-            DType::U8 => format!(
-                "    var bytes = 0u;
-    for (var k = 0; k < 4; k++) {{
-        let flat = 4 * word + k;
+            DType::U8 | DType::F16 => {
+                let bits =
+                    if dtype == DType::U8 { format!("u32({value}) & 255u") } else { format!("half_bits({value})") };
+                format!(
+                    "    var packed = 0u;
+    for (var k = 0; k < {per}; k++) {{
+        let flat = {per} * word + k;
         if (flat < {n}) {{
-            bytes |= (u32({value}) & 255u) << u32(8 * k);
+            packed |= ({bits}) << u32({} * k);
         }}
     }}
-    {out}[word] = bytes;
-"
-            ),
+    {out}[word] = packed;
+",
+                    32 / per
+                )
+            }
         };
     }
-    entry("word", words, &body)
+    entry("word", n.div_ceil(per), &body)
 }
 
 /// The entry point of as many invocations as `count`, one after the other in a grid of any form: `body` with the

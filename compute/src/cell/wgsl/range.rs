@@ -29,7 +29,7 @@ impl Known {
             Idx::Load(input, _) => match reads.get(*input)?.dtype {
                 DType::U8 => Some((0, 255)),
                 DType::U32 => Some((0, i32::MAX.into())),
-                DType::F32 => None,
+                DType::F32 | DType::F16 => None,
             },
             Idx::Rand(_) => Some((0, (1 << 24) - 1)),
         }

@@ -7,8 +7,9 @@ use crate::tensor::TensorType;
 
 fn validate(code: &str) {
     let module = naga::front::wgsl::parse_str(code).unwrap_or_else(|e| panic!("{}\n{code}", e.emit_to_string(code)));
-    let mut validator =
-        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty());
+    // For unpack2x16float, which is part of WebGPU; only OpenGL lacks it now and then.
+    let halves = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), halves);
     if let Err(e) = validator.validate(&module) {
         panic!("{}\n{code}", e.emit_to_string(code));
     }

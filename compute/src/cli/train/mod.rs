@@ -22,7 +22,7 @@ use crate::cli::run_dir::RunDir;
 use crate::cli::runs::write_whole;
 use crate::cli::{CliError, data, recipes, system};
 use crate::metrics::Evaluation;
-use crate::recipe::Recipe;
+use crate::recipe::{Precision, Recipe};
 use crate::train::folder::{MODEL_CARD, ModelCard};
 use crate::train::{Part, Trainer};
 
@@ -173,6 +173,9 @@ impl Run {
             info.name,
             info.detail,
         ));
+        if recipe.train.precision == Precision::Mixed && info.half_bytes == 4 {
+            self.report.note(&format!("mixed precision: {} rounds to f16 and stores f32", info.backend));
+        }
         self.report.json(&json!({
             "event": "start", "run": root, "recipe": recipe.name, "backend": info.backend, "adapter": info.name,
             "parameters": parameters, "train_images": train, "step": self.trainer.step_count(),

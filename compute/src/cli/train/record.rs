@@ -14,7 +14,7 @@ impl Run {
     /// Reads the metrics of the steps since the last time into sums and logs.
     pub(super) fn drain(&mut self) -> Result<(), CliError> {
         let metrics = match block_on(self.trainer.metrics()) {
-            Err(e @ TrainError::Diverged { .. }) => {
+            Err(e @ (TrainError::Diverged { .. } | TrainError::Overflow { .. })) => {
                 // The state from before the bad step is worth keeping for a look inside.
                 self.save(false)?;
                 return Err(e.into());
@@ -69,6 +69,9 @@ impl Run {
             if let Some(e) = part {
                 said += &format!("  {name} {:.2}%", 100.0 * e.accuracy);
             }
+        }
+        if let Some(scale) = self.trainer.loss_scale() {
+            said += &format!("  loss scale {scale}");
         }
         self.report.epoch(&said, &json!(line));
         Ok(())

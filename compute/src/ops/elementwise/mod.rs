@@ -44,7 +44,7 @@ pub fn broadcast_shape(op: &str, a: &[usize], b: &[usize]) -> OpResult<Vec<usize
 
 fn expect_f32(op: &str, ty: &TensorType) -> OpResult<()> {
     match ty.dtype {
-        DType::F32 => Ok(()),
+        DType::F32 | DType::F16 => Ok(()),
         other => Err(OpError::shape(op, format!("needs f32, got {other}; convert with to_f32"))),
     }
 }
@@ -110,6 +110,21 @@ impl Graph {
         self.add(op, &[x])
     }
 
+    /// `x` as f16, rounded unless it is already.
+    pub fn half(&mut self, x: NodeId) -> OpResult<NodeId> {
+        if self.ty(x).dtype == DType::F16 { Ok(x) } else { self.unary(Unary::Half, x) }
+    }
+
+    /// `x` as what it is multiplied with is stored: as f16, under this name, where one of `others` is.
+    pub fn half_like(&mut self, x: NodeId, others: &[NodeId], name: String) -> OpResult<NodeId> {
+        if self.ty(x).dtype == DType::F16 || others.iter().all(|o| self.ty(*o).dtype != DType::F16) {
+            return Ok(x);
+        }
+        let half = self.half(x)?;
+        self.rename(half, name);
+        Ok(half)
+    }
+
     pub fn binary(&mut self, op: Binary, a: NodeId, b: NodeId) -> OpResult<NodeId> {
         self.add(op, &[a, b])
     }
@@ -141,6 +156,24 @@ impl Graph {
 
 pub const PAGE: Page = Page { name: "elementwise", samples };
 
+/// Numbers at which rounding to f16 decides: ties, the smallest, the largest and what lies past it.
+const EDGES: [f64; 14] = [
+    1.00048828125,
+    1.00146484375,
+    -2049.0,
+    2051.0,
+    65504.0,
+    65519.0,
+    65520.0,
+    -1e6,
+    6.1035156e-5,
+    6.0945749e-5,
+    -5.9604645e-8,
+    2.9802322e-8,
+    8.9406967e-8,
+    0.0,
+];
+
 fn samples() -> Vec<Sample> {
     use Tolerance::{Exact, Rounded, Transcendental};
     let shapes: [&[usize]; 4] = [&[1], &[7, 13], &[3, 64, 5], &[4099]];
@@ -168,8 +201,18 @@ fn samples() -> Vec<Sample> {
         ] {
             out.push(Sample::new(op, vec![(ty(), fill.clone())], tolerance));
         }
+        // Its steps have no slope; the gradient passes straight through.
+        out.push(Sample::new(Unary::Half, vec![(ty(), wide.clone())], Exact).no_gradient());
+        let halves = || (TensorType::f16(shape.to_vec()), wide.clone());
+        out.push(Sample::new(Unary::Relu, vec![halves()], Exact));
+        out.push(Sample::new(Unary::Tanh, vec![halves()], Transcendental));
+        out.push(Sample::new(Binary::Mul, vec![halves(), (ty(), wide.clone())], Exact));
     }
     out.push(Sample::new(Unary::ToF32, vec![(TensorType::u8([3, 5]), Fill::Below(256))], Exact).no_gradient());
+    out.push(
+        Sample::new(Unary::Half, vec![(TensorType::f32([EDGES.len()]), Fill::Values(EDGES.to_vec()))], Exact)
+            .no_gradient(),
+    );
     out.push(Sample::new(Unary::ToF32, vec![(TensorType::u32([17]), Fill::Below(9000))], Exact).no_gradient());
     let pairs: [(&[usize], &[usize]); 5] =
         [(&[7], &[7]), (&[3, 5], &[5]), (&[2, 1, 11], &[3, 1]), (&[], &[4, 3]), (&[257, 9], &[257, 1])];

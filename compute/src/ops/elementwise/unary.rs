@@ -1,9 +1,10 @@
 //! Functions of one tensor: `y[i..] = f(x[i..])`, and their derivatives.
 
 use super::{Binary, expect_f32};
-use crate::cell::{Cell, Cmp, abs, erf, exp, log, max, min, num, sqrt, tanh, when};
+use crate::cell::{Cell, Cmp, abs, erf, exp, half, log, max, min, num, sqrt, tanh, when};
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::ops::{Lowering, Op, OpResult, expect_inputs};
+use crate::tensor::DType;
 
 /// Functions of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,8 +27,10 @@ pub enum Unary {
     Clamp(f64, f64),
     /// `a x + b` with constants: one rounding step fewer than two ops, and one node.
     Affine(f64, f64),
-    /// u8 or u32 to f32.
+    /// u8, u32 or f16 to f32.
     ToF32,
+    /// f32 to f16: the nearest number of IEEE binary16, infinite past 65,504. Its gradient passes as it is.
+    Half,
     /// 1 where the number is neither infinite nor NaN, else 0.
     IsFinite,
 }
@@ -58,6 +61,7 @@ impl Unary {
             Unary::Affine(1.0, b) => x + b,
             Unary::Affine(a, b) => x * a + b,
             Unary::ToF32 => x,
+            Unary::Half => half(x),
             Unary::IsFinite => when(crate::cell::finite(x), num(1.0), num(0.0)),
         }
     }
@@ -81,6 +85,7 @@ impl Op for Unary {
             Unary::Clamp(..) => "clamp",
             Unary::Affine(..) => "affine",
             Unary::ToF32 => "to_f32",
+            Unary::Half => "half",
             Unary::IsFinite => "is_finite",
         }
     }
@@ -98,7 +103,13 @@ impl Op for Unary {
         if *self != Unary::ToF32 {
             expect_f32(self.name(), inputs[0])?;
         }
-        Ok(TensorType::f32(inputs[0].shape.clone()))
+        let dtype = match self {
+            Unary::Half => DType::F16,
+            // 0 and the number itself are halves where that is one.
+            Unary::Relu => inputs[0].dtype,
+            _ => DType::F32,
+        };
+        Ok(TensorType { shape: inputs[0].shape.clone(), dtype })
     }
 
     fn cell(&self, _: &[&TensorType], output: &TensorType) -> Cell {
@@ -190,6 +201,8 @@ impl Op for Unary {
                 g.select(open, dy, zero)?
             }
             Unary::Affine(a, _) => g.affine(dy, a, 0.0)?,
+            Unary::ToF32 if g.ty(x).dtype == DType::F16 => dy,
+            Unary::Half => dy,
             Unary::ToF32 | Unary::IsFinite => return Ok(vec![None]),
         };
         Ok(vec![Some(dx)])

@@ -101,11 +101,12 @@ pub(super) fn computed_block(name: &str) -> String {
 }
 
 /// `put_block` where the rows of C are whole vec4s: four stores instead of sixteen, guarded unless
-/// every tile is whole.
-pub(super) fn vector_put(exact: bool) -> String {
+/// every tile is whole. `halves`: they are stored as f16.
+pub(super) fn vector_put(exact: bool, halves: bool) -> String {
     let rows: String = (0..4)
         .map(|r| {
-            let store = format!("out[at + {r} * (N / 4)] = block[{r}];");
+            let value = stored(&format!("block[{r}]"), halves);
+            let store = format!("out[at + {r} * (N / 4)] = {value};");
             if exact {
                 format!("    {store}\n")
             } else {
@@ -115,6 +116,11 @@ pub(super) fn vector_put(exact: bool) -> String {
         .collect();
     let head = "fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>)";
     format!("{head} {{\n    let at = ((batch * M + m) * N + n) / 4;\n{rows}}}\n")
+}
+
+/// Four numbers as they are stored.
+pub(super) fn stored(value: &str, halves: bool) -> String {
+    if halves { format!("nearest_halves({value})") } else { value.into() }
 }
 
 /// What is left of `store_c`, which whole blocks no longer call.

@@ -6,7 +6,7 @@ use super::super::shaders;
 use super::blocks::NO_STORE;
 use super::{Product, Variant, accessor, fours, reads_below};
 use crate::cell::wgsl::import::Shader;
-use crate::cell::wgsl::{Access, Read};
+use crate::cell::wgsl::{Access, Read, element};
 use crate::cell::{Idx, ax};
 use crate::graph::NodeId;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
@@ -54,8 +54,10 @@ const PATCH_B: &str = "fn block_b(batch: i32, k: i32, n: i32) -> mat4x4<f32> {
 /// Blocks of a stored w as it lies in memory, without taking taps apart.
 fn flat_weights(shader: Shader, w: &Read) -> Result<Shader, LowerError> {
     let Access::Buffer(name) = &w.access else { return Ok(shader) };
-    let flat =
-        format!("fn load_a(group: i32, m: i32, k: i32) -> f32 {{\n    return {name}[(group * CO + m) * K + k];\n}}\n");
+    let value = element(w.dtype, name, "at");
+    let flat = format!(
+        "fn load_a(group: i32, m: i32, k: i32) -> f32 {{\n    let at = (group * CO + m) * K + k;\n    return {value};\n}}\n"
+    );
     Ok(shader.replace("load_a", &flat)?)
 }
 
@@ -97,9 +99,9 @@ pub(in super::super) fn forward(
     class: Class,
 ) -> Result<Vec<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel, class);
-    let out = kernel.outputs[0];
-    let inputs = plan.graph.node(out).inputs.clone();
-    let [x, w, y] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let (out, node) = (kernel.outputs[0], plan.lowered(kernel));
+    let inputs = plan.graph.node(node).inputs.clone();
+    let [x, w, y] = [inputs[0], inputs[1], node].map(|n| plan.graph.shape(n).to_vec());
     let mut p = Product {
         file: ("conv2d_forward.wgsl", shaders::CONV2D_FORWARD),
         batch: op.geometry.groups,
@@ -108,8 +110,9 @@ pub(in super::super) fn forward(
         k: w[1] * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        pairs: node != out,
     };
-    let reads = a.inputs(out)?;
+    let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let mut shader = sizes(p.start()?, op.geometry, &x, &w, &y)?;
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
@@ -129,13 +132,17 @@ pub(in super::super) fn forward(
     let mut bias = None;
     if op.bias {
         let text = accessor("bias", vec![ax(0)], &[w[0]], &reads[2])?;
-        shader = shader.edit("= value;", "= bias(group * CO + m) + value;")?.append(&text);
+        shader = shader.append(&text);
         bias = plan.storage[inputs[2].index()];
     }
     if lanes && tiles.splits == 1 && (y[2] * y[3]).is_multiple_of(4) {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
-        shader = shader.replace("put_block", &fours::planes(exact, op.bias, true))?.replace("store_c", NO_STORE)?;
+        shader =
+            shader.replace("put_block", &fours::planes(exact, op.bias, true, p.pairs))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
+        p.pairs = false;
+    } else {
+        shader = p.store(shader, if op.bias { "bias(group * CO + m) + value" } else { "value" })?;
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
@@ -147,9 +154,9 @@ pub(in super::super) fn backward_x(
     class: Class,
 ) -> Result<Vec<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel, class);
-    let out = kernel.outputs[0];
-    let inputs = plan.graph.node(out).inputs.clone();
-    let [dy, w, dx] = [inputs[0], inputs[1], out].map(|n| plan.graph.shape(n).to_vec());
+    let (out, node) = (kernel.outputs[0], plan.lowered(kernel));
+    let inputs = plan.graph.node(node).inputs.clone();
+    let [dy, w, dx] = [inputs[0], inputs[1], node].map(|n| plan.graph.shape(n).to_vec());
     let mut p = Product {
         file: ("conv2d_backward_x.wgsl", shaders::CONV2D_BACKWARD_X),
         batch: op.geometry.groups,
@@ -158,8 +165,9 @@ pub(in super::super) fn backward_x(
         k: w[0] / op.geometry.groups * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        pairs: node != out,
     };
-    let reads = a.inputs(out)?;
+    let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
     let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
     let mut shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
@@ -173,8 +181,12 @@ pub(in super::super) fn backward_x(
     }
     if lanes && tiles.splits == 1 && (dx[2] * dx[3]).is_multiple_of(4) {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
-        shader = shader.replace("put_block", &fours::planes(exact, false, false))?.replace("store_c", NO_STORE)?;
+        shader =
+            shader.replace("put_block", &fours::planes(exact, false, false, p.pairs))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
+        p.pairs = false;
+    } else {
+        shader = p.store(shader, "value")?;
     }
     p.finish(&a, shader, &vectors, None, class)
 }
@@ -198,6 +210,7 @@ pub(in super::super) fn backward_w(
         k: dy[0] * dy[2] * dy[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        pairs: false,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);

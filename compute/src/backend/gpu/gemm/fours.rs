@@ -1,7 +1,7 @@
 //! WGSL for the blocks of convolutions where four neighbours in memory are read or written as one
 //! vec4: of the weights, of a row of pixels, of a plane of the result.
 
-use super::blocks::{past_end, unaligned};
+use super::blocks::{past_end, stored, unaligned};
 use crate::backend::gpu::pointwise::Fours;
 
 /// `block_a` of the weights [GROUPS CO, K] as they lie in memory; rows need not be whole vec4s.
@@ -119,8 +119,9 @@ fn block_b(group: i32, k: i32, n: i32) -> mat4x4<f32> {{
 }
 
 /// `put_block` of the forward convolution, or of its gradient with respect to x: four positions of
-/// a plane at a time, guarded unless every tile is whole. `bias`: whether there is one.
-pub(super) fn planes(exact: bool, bias: bool, forward: bool) -> String {
+/// a plane at a time, guarded unless every tile is whole. `bias`: whether there is one; `halves`: they are stored as
+/// f16.
+pub(super) fn planes(exact: bool, bias: bool, forward: bool, halves: bool) -> String {
     let (channels, plane) = if forward { ("CO", "(OH * OW)") } else { ("CI", "(H * W)") };
     let rows: String = (0..4)
         .map(|r| {
@@ -129,6 +130,7 @@ pub(super) fn planes(exact: bool, bias: bool, forward: bool) -> String {
             } else {
                 format!("block[{r}]")
             };
+            let value = stored(&value, halves);
             let store = format!("out[at + {r} * ({plane} / 4)] = {value};");
             if exact {
                 format!("    {store}\n")
