@@ -19,6 +19,7 @@ mod mixed;
 #[path = "../app/src/widgets/nameless.rs"]
 #[allow(dead_code, reason = "as format")]
 mod nameless;
+mod parts;
 mod pictures;
 mod plans;
 mod recipe;

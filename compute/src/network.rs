@@ -11,7 +11,11 @@
 //! weights that are kept among it, is f32. PyTorch's autocast rounds the same, and the output of every layer besides.
 //! The loss is scaled ([`optim::scale`]). Evaluation is f32.
 
-use crate::autodiff;
+pub mod parts;
+mod seam;
+
+use seam::{Seam, gradients};
+
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::nn::{layers, loss};
 use crate::ops::conv2d::Geometry;
@@ -19,7 +23,7 @@ use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::pool::Window;
 use crate::ops::{Lowering, OpError, OpResult};
 use crate::optim::scale::Scale;
-use crate::optim::{self, Optim};
+use crate::optim::Optim;
 use crate::recipe::{Layer, LayerKind, Loss, OptimizerKind, Precision, Recipe};
 use crate::tensor::{DType, Tensor};
 
@@ -269,65 +273,39 @@ pub fn train_step(recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainS
     train_step_from(&Source::Fed, recipe, shape, n)
 }
 
-/// The training step for batches of `n` images.
-pub fn train_step_from(source: &Source, recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
+/// A batch up to its loss.
+struct Forward {
+    g: Graph,
+    rng: NodeId,
+    mixed: bool,
+    places: Vec<Place>,
+    logits: NodeId,
+    labels: NodeId,
+    loss: NodeId,
+}
+
+fn forward(source: &Source, recipe: &Recipe, shape: ImageShape, n: usize) -> Result<Forward, ModelError> {
     let mut b = builder(recipe, shape, source, true);
     let x = b.input(n)?;
     let logits = b.layers(x)?;
     let labels = b.g.feed(&labels_feed(n), TensorType::u32([n]));
-    let loss_value = b.loss(logits, labels)?;
-    let Builder { mut g, rng, mixed, places, .. } = b;
+    let loss = b.loss(logits, labels)?;
+    let Builder { g, rng, mixed, places, .. } = b;
+    Ok(Forward { g, rng, mixed, places, logits, labels, loss })
+}
 
+/// The training step for batches of `n` images.
+pub fn train_step_from(source: &Source, recipe: &Recipe, shape: ImageShape, n: usize) -> Result<TrainStep, ModelError> {
+    let Forward { mut g, rng, mixed, places, logits, labels, loss } = forward(source, recipe, shape, n)?;
     let params = g.params();
-    let scale = if mixed { Some(Scale::new(&mut g)) } else { None };
-    let (scaled, grads) = match &scale {
-        None => {
-            let grads = autodiff::grad(&mut g, loss_value, &params)?;
-            (grads.clone(), grads)
-        }
-        Some(scale) => {
-            let loss = scale.loss(&mut g, loss_value)?;
-            let scaled = autodiff::grad(&mut g, loss, &params)?;
-            let grads = scale.gradients(&mut g, &scaled)?;
-            (scaled, grads)
-        }
-    };
-    let mut clip = None;
-    if let Some(limit) = recipe.train.clip_norm {
-        let (ratio, norm) = optim::clip_ratio(&mut g, &grads, limit)?;
-        g.rename(norm, "gradient norm");
-        clip = Some(ratio);
-    }
-    // A step whose loss is not finite changes nothing: the run stops with the state that led to it.
-    let mut ok = g.unary(Unary::IsFinite, loss_value)?;
-    g.rename(ok, "loss is finite");
-    // Running statistics of the layers.
-    let statistics = std::mem::take(&mut g.updates);
-    let (mut factor, mut gate) = (clip, ok);
-    if let Some(scale) = &scale {
-        ok = scale.adapt(&mut g, ok, &grads)?;
-        // It is 0 where the step is not ok, so it gates as well.
-        gate = scale.factor(&mut g, ok, clip)?;
-        factor = Some(gate);
-    }
-    for (leaf, new) in statistics {
-        let kept = g.select(ok, new, leaf)?;
-        g.update(leaf, kept);
-    }
-    let mut used = scaled;
-    if let Some(factor) = factor {
-        used = used.iter().map(|&d| g.mul(d, factor)).collect::<OpResult<_>>()?;
-    }
-    let pairs: Vec<(NodeId, NodeId)> = params.iter().copied().zip(used).collect();
-    optim::apply(&mut g, &optimizer(recipe), &pairs, Some(gate))?;
-
+    let scale = mixed.then(|| Scale::new(&mut g));
+    let (scaled, grads) = gradients(&mut g, loss, &params, scale.as_ref())?;
     g.set_scope("metrics");
     let hits = loss::correct(&mut g, logits, labels)?;
-    g.record("metrics.loss", RING, loss_value, rng)?;
-    g.record("metrics.hits", RING, hits, rng)?;
     g.set_scope("");
-    g.output("loss", loss_value);
-    Ok(TrainStep { graph: g, loss: loss_value, logits, params, grads, places })
+    let seam = Seam { params: params.clone(), scaled, grads: grads.clone(), loss, hits, rng, scale };
+    seam.update(&mut g, recipe)?;
+    Ok(TrainStep { graph: g, loss, logits, params, grads, places })
 }
 
 /// The evaluation of a batch of `n` images.

@@ -13,7 +13,7 @@ use compute::recipe::Recipe;
 use compute::session::Session;
 use compute::train::folder::{ModelCard, RunFolder};
 use compute::train::log::{Epoch, Line, is_logged};
-use compute::train::{Part, Trainer};
+use compute::train::{Part, Parts, Trainer};
 
 use super::kernels::now_ms;
 use super::scene::values;
@@ -103,6 +103,8 @@ impl Run {
 
     fn build(session: Session, id: u32, recipe: Recipe, set: Dataset) -> Result<Run, String> {
         let trainer = Trainer::new(session, recipe.clone(), set).map_err(text)?;
+        let in_parts = |p: &Parts| Notice::Parts { images: p.size, why: p.reason.to_string() };
+        let notices = trainer.parts().map(in_parts).into_iter().collect();
         let g = &trainer.network().graph;
         let filters = g.params().into_iter().find(|p| g.shape(*p).len() == 4).map(|p| g.node(p).name.clone());
         Ok(Run {
@@ -115,7 +117,7 @@ impl Run {
             filters,
             points: vec![],
             held_out: vec![],
-            notices: vec![],
+            notices,
             fixed: false,
             lines: vec![],
             cursor: Cursor::default(),

@@ -141,6 +141,8 @@ pub enum Notice {
     Recovered { why: String, step: usize, backend: String },
     /// The GPU could not hold the run, so the CPU computes.
     Fallback { why: String },
+    /// A batch does not fit the device and is taken in parts of so many images.
+    Parts { images: usize, why: String },
     /// The data of an opened run are not here: it can be looked into and not trained.
     NoData { why: String },
 }

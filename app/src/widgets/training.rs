@@ -238,6 +238,12 @@ fn told(notice: &Notice) -> String {
         (Notice::Recovered { why, step, backend }, Lang::Zh) => {
             format!("计算设备失效（{why}）。第 {step} 步之前的内容没有丢失：已从该处改用 {backend} 继续训练。")
         }
+        (Notice::Parts { images, why }, Lang::En) => {
+            format!("A batch is taken in parts of {images} images, whose gradients are added: as a whole it does not fit ({why}).")
+        }
+        (Notice::Parts { images, why }, Lang::Zh) => {
+            format!("整批数据超出设备的限制，因此每次取 {images} 张图片分批计算，再把梯度相加（{why}）。")
+        }
         (Notice::Fallback { why }, Lang::En) => format!("WebGPU could not hold this run, so the CPU computes ({why})."),
         (Notice::Fallback { why }, Lang::Zh) => format!("WebGPU 无法承担这次训练，已改用 CPU 计算（{why}）。"),
         (Notice::NoData { why }, Lang::En) => {

@@ -52,7 +52,7 @@ impl CliError {
             CliError::Data(_) | CliError::Fetch(_) => 3,
             CliError::Backend(e) => backend_code(e),
             CliError::Train(e) => match e {
-                TrainError::Model(_) => 2,
+                TrainError::Model(_) | TrainError::Indivisible { .. } => 2,
                 TrainError::Data(_) => 3,
                 TrainError::Backend(e) => backend_code(e),
                 TrainError::Diverged { .. } | TrainError::Overflow { .. } => 5,

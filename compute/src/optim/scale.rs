@@ -44,11 +44,16 @@ impl Scale {
         for &d in scaled {
             let name = g.node(d).name.clone();
             g.rename(d, format!("scaled {name}"));
-            let unscaled = g.div(d, self.scale)?;
+            let unscaled = self.unscaled(g, d)?;
             g.rename(unscaled, name);
             out.push(unscaled);
         }
         Ok(out)
+    }
+
+    /// One gradient of the loss from that of the scaled loss.
+    pub fn unscaled(&self, g: &mut Graph, scaled: NodeId) -> OpResult<NodeId> {
+        g.div(scaled, self.scale)
     }
 
     /// What the optimiser multiplies scaled gradients by: `clip / scale`, and 0 where the step may change nothing.

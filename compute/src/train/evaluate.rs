@@ -27,7 +27,7 @@ impl Trainer {
         };
         let classes = self.data.classes.len();
         let mut out = Vec::with_capacity(which.len());
-        for chunk in which.chunks(self.batch()) {
+        for chunk in which.chunks(self.at_once()) {
             let program = self.eval_program(chunk.len())?;
             let images = if part == Part::Test { &self.data.test } else { &self.data.train };
             feed(&mut self.session, images, chunk, chunk.len())?;

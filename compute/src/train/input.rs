@@ -66,7 +66,7 @@ impl Trainer {
     }
 
     /// The images of a step, as positions in the training set.
-    fn images_of(&mut self, step: usize) -> Vec<u32> {
+    pub(super) fn images_of(&mut self, step: usize) -> Vec<u32> {
         let (epoch, at) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
         if self.order.0 != epoch {
             let n = self.train_images.len();
@@ -90,33 +90,50 @@ impl Trainer {
     /// scalars.
     pub(super) fn feeds(&mut self, step: usize) -> (usize, Named) {
         let which = self.images_of(step);
-        let n = which.len();
-        let mut all = match self.source {
-            Source::Fed => {
-                let ready = self.ahead.as_mut().and_then(|a| a.take(&which));
-                batch(&self.data.train, &which, n, ready)
-            }
-            Source::Resident(_) => {
-                let labels = labels(&self.data.train, &which, n);
-                vec![(rows_feed(n), Tensor::u32([n], which)), labels]
-            }
-        };
-        all.push(("rng".into(), Tensor::u32([2], vec![self.recipe.train.seed, step as u32])));
-        let scalars = optim::scalars(&optimizer(&self.recipe), step as u64 + 1, self.learning_rate(step));
-        all.extend(scalars.into_iter().map(|(name, value)| (name.to_string(), Tensor::scalar(value))));
-        (n, all)
+        let mut all = self.part_feeds(&which);
+        all.extend(self.step_feeds(step));
+        (which.len(), all)
     }
 
-    pub(super) fn prepare(&mut self, step: usize) -> Result<usize, TrainError> {
-        let (n, feeds) = self.feeds(step);
-        for (name, value) in &feeds {
-            self.session.write(name, value)?;
+    /// How many images each program of a step sees.
+    pub(super) fn counts(&mut self, step: usize) -> Vec<usize> {
+        let size = self.at_once();
+        self.images_of(step).chunks(size).map(<[u32]>::len).collect()
+    }
+
+    /// The images and labels of a batch, gathered ahead if they were.
+    pub(super) fn batch_feeds(&mut self, which: &[u32]) -> Named {
+        let ready = self.ahead.as_mut().and_then(|a| a.take(which));
+        match (&self.source, ready) {
+            (Source::Fed, Some(pixels)) => batch(&self.data.train, which, which.len(), Some(pixels)),
+            _ => self.part_feeds(which),
         }
-        if self.ahead.is_some() && step + 1 < self.total_steps() {
-            let next = self.images_of(step + 1);
+    }
+
+    /// Images and labels.
+    pub(super) fn part_feeds(&self, which: &[u32]) -> Named {
+        let n = which.len();
+        match self.source {
+            Source::Fed => batch(&self.data.train, which, n, None),
+            Source::Resident(_) => {
+                vec![(rows_feed(n), Tensor::u32([n], which.to_vec())), labels(&self.data.train, which, n)]
+            }
+        }
+    }
+
+    /// The random key and the optimiser's scalars.
+    pub(super) fn step_feeds(&self, step: usize) -> Named {
+        let rng = ("rng".to_string(), Tensor::u32([2], vec![self.recipe.train.seed, step as u32]));
+        let scalars = optim::scalars(&optimizer(&self.recipe), step as u64 + 1, self.learning_rate(step));
+        std::iter::once(rng).chain(scalars.into_iter().map(|(name, v)| (name.to_string(), Tensor::scalar(v)))).collect()
+    }
+
+    /// Begins to gather the next step's batch.
+    pub(super) fn begin_next(&mut self) {
+        if self.ahead.is_some() && self.parts.is_none() && self.step + 1 < self.total_steps() {
+            let next = self.images_of(self.step + 1);
             self.ahead.iter_mut().for_each(|a| a.begin(&next));
         }
-        Ok(n)
     }
 }
 

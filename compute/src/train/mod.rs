@@ -9,6 +9,7 @@ mod evaluate;
 pub mod folder;
 mod input;
 pub mod log;
+mod parts;
 mod state;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::data::{Dataset, stratified_split};
 use crate::graph::NodeId;
 use crate::network::{ImageShape, ModelError, RING, Source, TrainStep, train_step_from};
 use crate::nn::init;
+use crate::plan::PlanError;
 use crate::optim::scale;
 use crate::recipe::{Precision, Recipe};
 use crate::session::Session;
@@ -40,6 +42,8 @@ pub enum TrainError {
         "training diverged at step {step}: the loss is {loss}; the first tensor that is not finite is {tensor}. Try a smaller optimizer.lr, or train.clip_norm"
     )]
     Diverged { step: usize, loss: f64, tensor: String },
+    #[error("{reason}. It cannot be taken in parts: {why}")]
+    Indivisible { reason: PlanError, why: &'static str },
     #[error(
         "at step {step} the gradients overflow f16 even with the loss scaled by {scale}: nothing is learned any more. Try train.precision=f32, or a smaller optimizer.lr"
     )]
@@ -56,6 +60,7 @@ pub struct StepMetrics {
 }
 
 pub use evaluate::Prediction;
+pub use parts::Parts;
 pub use input::{Gather, feed};
 
 /// Which held-out images.
@@ -79,6 +84,7 @@ pub struct Trainer {
     network: TrainStep,
     /// Training programs by batch size: the full batch and the rest of an epoch.
     steps: BTreeMap<usize, ProgramId>,
+    parts: Option<Parts>,
     evals: BTreeMap<usize, ProgramId>,
     gradients: Option<ProgramId>,
     order: (usize, Vec<u32>),
@@ -134,6 +140,7 @@ impl Trainer {
             source,
             network,
             steps: BTreeMap::new(),
+            parts: None,
             evals: BTreeMap::new(),
             gradients: None,
             order: (usize::MAX, vec![]),
@@ -147,10 +154,19 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Makes the training programs ready: of a whole batch, and of what an epoch leaves over.
+    /// Makes the training programs ready: of a whole batch, and of what an epoch leaves over; of parts, where a
+    /// whole batch does not fit.
     fn load(&mut self) -> Result<(), TrainError> {
         let batch = self.batch();
-        self.steps = BTreeMap::from([(batch, self.session.load(&self.network.graph)?)]);
+        (self.steps, self.parts) = (BTreeMap::new(), None);
+        match self.session.load(&self.network.graph) {
+            Ok(id) => self.steps.insert(batch, id),
+            Err(BackendError::Plan(reason)) => {
+                self.load_parts(reason)?;
+                return self.write_images();
+            }
+            Err(e) => return Err(e.into()),
+        };
         let rest = self.train_images.len() % batch;
         if rest > 0 {
             let tail = train_step_from(&self.source, &self.recipe, self.shape, rest)?;
@@ -252,9 +268,13 @@ impl Trainer {
     /// The same; `fed` is told when all that the step reads is written, so that a caller with a clock knows
     /// what the input costs.
     pub fn step_telling(&mut self, fed: impl FnOnce()) -> Result<(), TrainError> {
-        let program = self.next_program()?;
-        fed();
-        self.session.run(program)?;
+        let mut fed = Some(fed);
+        for phase in self.phases(self.step)? {
+            self.write_all(&phase.feeds)?;
+            fed.take().into_iter().for_each(|tell| tell());
+            self.session.run(phase.program)?;
+        }
+        self.begin_next();
         self.step += 1;
         Ok(())
     }
@@ -265,17 +285,15 @@ impl Trainer {
         fed: impl FnOnce(),
         after: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), TrainError> {
-        let program = self.next_program()?;
-        fed();
-        self.session.run_each(program, after).await?;
+        let mut fed = Some(fed);
+        for phase in self.phases(self.step)? {
+            self.write_all(&phase.feeds)?;
+            fed.take().into_iter().for_each(|tell| tell());
+            self.session.run_each(phase.program, after).await?;
+        }
+        self.begin_next();
         self.step += 1;
         Ok(())
-    }
-
-    /// The program of the next step, with its batch written.
-    fn next_program(&mut self) -> Result<ProgramId, TrainError> {
-        let n = self.prepare(self.step)?;
-        self.steps.get(&n).copied().ok_or_else(|| TrainError::Data(format!("no program for {n} images")))
     }
 
     /// Whether the ring of metrics is about to overflow: read it before the next step.
@@ -317,22 +335,24 @@ impl Trainer {
     /// Replays a step from the present state (which a step with a loss that is not finite leaves
     /// as it was) and names its first tensor with a number that is not finite.
     async fn first_not_finite(&mut self, step: usize) -> Result<String, TrainError> {
-        let n = self.prepare(step)?;
-        let network = train_step_from(&self.source, &self.recipe, self.shape, n)?;
-        let g = &network.graph;
-        let live = g.live();
-        let last = network.loss;
-        let asked: Vec<NodeId> =
-            g.ids().filter(|id| live[id.index()] && *id <= last && g.ty(*id).dtype.is_float()).collect();
-        // One at a time: together they need not fit the device.
-        for id in asked {
-            let values = self.session.inspect(g, &[id]).await?;
-            if values.iter().flatten().any(|v| !v.is_finite()) {
-                let room = match g.ty(id).dtype {
-                    DType::F16 => " (f16 ends at 65,504; train.precision=f32 has more room)",
-                    _ => "",
-                };
-                return Ok(format!("{} {:?}{room}", g.node(id).name, g.shape(id)));
+        let counts = self.counts(step);
+        for (n, phase) in counts.into_iter().zip(self.phases(step)?) {
+            self.write_all(&phase.feeds)?;
+            let network = self.network_of(n)?;
+            let g = &network.graph;
+            let live = g.live();
+            let asked: Vec<NodeId> =
+                g.ids().filter(|id| live[id.index()] && *id <= network.loss && g.ty(*id).dtype.is_float()).collect();
+            // One at a time: together they need not fit the device.
+            for id in asked {
+                let values = self.session.inspect(g, &[id]).await?;
+                if values.iter().flatten().any(|v| !v.is_finite()) {
+                    let room = match g.ty(id).dtype {
+                        DType::F16 => " (f16 ends at 65,504; train.precision=f32 has more room)",
+                        _ => "",
+                    };
+                    return Ok(format!("{} {:?}{room}", g.node(id).name, g.shape(id)));
+                }
             }
         }
         Ok("none when the step is replayed".into())

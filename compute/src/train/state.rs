@@ -3,6 +3,7 @@
 use super::{TrainError, Trainer};
 use crate::checkpoint::{Checkpoint, Cursor, Named, match_weights};
 use crate::graph::Leaf;
+use crate::network::parts::SHARE;
 use crate::session::Session;
 use crate::tensor::Tensor;
 
@@ -95,7 +96,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn write_all(&mut self, values: &[(String, Tensor)]) -> Result<(), TrainError> {
+    pub(super) fn write_all(&mut self, values: &[(String, Tensor)]) -> Result<(), TrainError> {
         for (name, value) in values {
             self.session.write(name, value)?;
         }
@@ -119,21 +120,28 @@ impl Trainer {
     }
 
     /// The gradients of the parameters at the present weights on the first batch of the present
-    /// epoch: for histograms and for the reader. The program is built once.
+    /// epoch (of its first part, where it is taken in parts): for histograms and for the reader. The program is
+    /// built once.
     pub async fn gradients(&mut self) -> Result<Vec<(String, Tensor)>, TrainError> {
         let names: Vec<String> = self.network.params.iter().map(|p| self.network.graph.node(*p).name.clone()).collect();
         let program = match self.gradients {
             Some(id) => id,
             None => {
-                let mut g = self.network.graph.clone();
+                let network = self.network_of(self.at_once())?;
+                let mut g = network.graph;
                 g.updates.clear();
-                g.outputs = names.iter().cloned().zip(self.network.grads.iter().copied()).collect();
+                g.outputs = names.iter().cloned().zip(network.grads.iter().copied()).collect();
                 let id = self.session.load(&g)?;
                 *self.gradients.insert(id)
             }
         };
         let per_epoch = self.steps_per_epoch();
-        self.prepare(self.step / per_epoch * per_epoch)?;
+        let first = self.phases(self.step / per_epoch * per_epoch)?.into_iter().next();
+        self.write_all(&first.map(|p| p.feeds).unwrap_or_default())?;
+        if self.parts.is_some() {
+            // Of the part's own loss, not of its share in the batch's.
+            self.session.write(SHARE, &Tensor::scalar(1.0))?;
+        }
         self.session.run(program)?;
         let mut out = vec![];
         for name in names {

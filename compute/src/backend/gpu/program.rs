@@ -151,7 +151,12 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
     }
     let mut copies = vec![];
     for (from, to) in &plan.copies {
-        if let (Some(a), Some(b)) = (buffers.get(from.0 as usize), buffers.get(to.0 as usize)) {
+        let (Some(a), Some(b)) = (buffers.get(from.0 as usize), buffers.get(to.0 as usize)) else { continue };
+        if a.buffer == b.buffer {
+            // Of one pack: no copy goes from a buffer to itself.
+            let between = Slice::whole(step_buffer(gpu, "between places of a pack", a.bytes as usize, own)?);
+            copies.extend([(a.clone(), between.clone()), (between, b.clone())]);
+        } else {
             copies.push((a.clone(), b.clone()));
         }
     }

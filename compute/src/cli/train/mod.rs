@@ -176,6 +176,12 @@ impl Run {
         if recipe.train.precision == Precision::Mixed && info.half_bytes == 4 {
             self.report.note(&format!("mixed precision: {} rounds to f16 and stores f32", info.backend));
         }
+        if let Some(parts) = self.trainer.parts() {
+            self.report.note(&format!(
+                "a batch is taken in parts of {} images, whose gradients are added: as a whole it does not fit ({})",
+                parts.size, parts.reason
+            ));
+        }
         self.report.json(&json!({
             "event": "start", "run": root, "recipe": recipe.name, "backend": info.backend, "adapter": info.name,
             "parameters": parameters, "train_images": train, "step": self.trainer.step_count(),
