@@ -22,6 +22,7 @@ mod pictures;
 mod plans;
 mod recipe;
 mod resume;
+mod rows;
 mod runs;
 mod serve;
 mod serve_client;

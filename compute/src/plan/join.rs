@@ -154,7 +154,8 @@ pub(super) fn only_own_element(g: &Graph, stored: &[bool], id: NodeId, source: N
     true
 }
 
-fn add(g: &Graph, to: &mut Kernel, kernel: Kernel) {
+/// Makes one kernel of two.
+pub(super) fn add(g: &Graph, to: &mut Kernel, kernel: Kernel) {
     to.outputs.extend(kernel.outputs);
     to.reads.extend(kernel.reads);
     to.inlined.extend(kernel.inlined);

@@ -14,6 +14,7 @@ pub mod kernel;
 mod long_reduce;
 mod pointwise;
 mod program;
+mod rows;
 pub mod shaders;
 mod staging;
 
