@@ -160,11 +160,17 @@ impl Walk<'_> {
             }
             Cell::Un(op, x) => {
                 let (x, varies) = self.cell(x, env)?;
-                (Cell::Un(*op, x.into()), varies)
+                match x {
+                    Cell::Const(x) => (Cell::Const(op.apply(x)), false),
+                    x => (Cell::Un(*op, x.into()), varies),
+                }
             }
             Cell::Bin(op, a, b) => {
                 let (a, b, varies) = self.pair(a, b, env)?;
-                (Cell::Bin(*op, a.into(), b.into()), varies)
+                match (a, b) {
+                    (Cell::Const(a), Cell::Const(b)) => (Cell::Const(op.apply(a, b)), false),
+                    (a, b) => (Cell::Bin(*op, a.into(), b.into()), varies),
+                }
             }
             Cell::If(c, a, b) => {
                 let (c, chosen) = self.cond(c, env)?;

@@ -18,6 +18,9 @@ const PIECE: usize = 4096;
 /// Most elements that are not shared out to other threads.
 const ALONE: usize = 2 * PIECE;
 
+/// Shorter rows of one output are not taken row by row.
+const LONG: usize = 128;
+
 /// Most values of a row.
 const MOST_VALUES: usize = 12;
 
@@ -44,14 +47,15 @@ pub struct RowKernel {
 type Parts<'a> = [&'a mut [f32]; MOST];
 
 impl RowKernel {
-    /// `None` for a kernel of one output, or whose outputs are no functions of rows along the last axis.
+    /// `None` for outputs that are no functions of rows along the last axis, and for one of short rows or with one
+    /// element a row, which are rather shared out element by element.
     pub fn new(
         plan: &Plan,
         kernel: &Kernel,
         place: &dyn Fn(NodeId) -> Option<Place>,
     ) -> Result<Option<RowKernel>, String> {
         let outputs = &kernel.outputs;
-        if !(2..=MOST).contains(&outputs.len()) || !kernel.in_place.is_empty() {
+        if outputs.len() > MOST || !kernel.in_place.is_empty() {
             return Ok(None);
         }
         let g = &plan.graph;
@@ -61,7 +65,8 @@ impl RowKernel {
         let shapes: Vec<&[usize]> = nodes.iter().map(|n| g.shape(*n)).collect();
         let Some(found) = find(&cells, &shapes, Names::Reductions) else { return Ok(None) };
         let last = found.axis + 1 == cells[0].1.len();
-        if !last || found.values.len() > MOST_VALUES || nodes.len() + found.values.len() > MOST_SOURCES {
+        let alone = cells.len() == 1 && (cells[0].1[found.axis] == 1 || found.columns < LONG);
+        if !last || alone || found.values.len() > MOST_VALUES || nodes.len() + found.values.len() > MOST_SOURCES {
             return Ok(None);
         }
         let lost = |id: NodeId| format!("{} is not stored", g.node(id).name);

@@ -36,9 +36,10 @@ impl Team {
         if inner > 1 || columns <= SHORT {
             return Team::One;
         }
-        let few = if class.software { usize::MAX } else { 16 };
+        // Short rows leave lanes idle; on a GPU long ones are a workgroup's.
+        let each = if class.software { SHORT / 4..usize::MAX } else { 1..17 };
         let lanes = class.lanes.is_power_of_two() && class.lanes > 1;
-        if lanes && (SHORT / 4..few).contains(&(columns / class.lanes)) {
+        if lanes && each.contains(&(columns / class.lanes)) {
             return Team::Subgroup(class.lanes);
         }
         if class.software { Team::One } else { Team::Workgroup((columns / 8).next_power_of_two().clamp(32, 256)) }

@@ -68,9 +68,21 @@ impl Text {
         let mut turns = 0;
         if keeps {
             let all: Vec<usize> = (0..w.elements.len()).collect();
-            let vars = (0..each).flat_map(|k| all.iter().map(move |e| format!("    var x{e}_{k} = 0.0f;\n")));
-            main.extend(vars);
-            main += &w.steps(each, |k| all.iter().map(|e| format!("x{e}_{k} = {};", w.read(*e))).collect());
+            // The last may lie beyond the row.
+            let partial = each * lanes > rows.columns;
+            for k in 0..each {
+                let word = if partial && k + 1 == each { "var" } else { "let" };
+                let read = |e: &usize| match word {
+                    "let" => format!("    let x{e}_{k} = {};\n", w.read(*e).replace("COLUMN", &w.column("", k))),
+                    _ => format!("    var x{e}_{k} = 0.0f;\n"),
+                };
+                main.extend(all.iter().map(read));
+            }
+            if partial {
+                let last = each - 1;
+                let set: Vec<String> = all.iter().map(|e| format!("x{e}_{last} = {};", w.read(*e))).collect();
+                main += &w.step("    ", &w.column("", last), false, &set);
+            }
         }
         let passes = w.passes();
         for pass in 0..=passes.iter().copied().max().unwrap_or(0) {
@@ -261,15 +273,15 @@ impl Writer<'_> {
         (0..each).map(step).collect()
     }
 
+    /// Statements for the element at a column, which may be beyond the last unless it is `full`.
     fn step(&self, pad: &str, column: &str, full: bool, statements: &[String]) -> String {
-        let axis = self.rows.axis;
-        let here = |s: &String| s.replace("COLUMN", &format!("i{axis}"));
-        let (open, inner) = match full {
-            true => (format!("{pad}{{\n"), format!("{pad}    ")),
-            false => (format!("{pad}if ({column} < {}) {{\n", self.rows.columns), format!("{pad}    ")),
-        };
-        let lines: String = statements.iter().map(|s| format!("{inner}{}\n", here(s))).collect();
-        format!("{open}{inner}let i{axis} = {column};\n{lines}{pad}}}\n")
+        let mut text = statements.join(" ").replace("COLUMN", column);
+        if !full {
+            text = format!("if ({column} < {}) {{ {text} }}", self.rows.columns);
+        } else if text.contains("let ") {
+            text = format!("{{ {text} }}");
+        }
+        format!("{pad}{text}\n")
     }
 
     /// The statements of calls for one element: what they read, unless it is kept, and what they do.
@@ -349,8 +361,7 @@ impl Writer<'_> {
 
     /// The outputs.
     fn write(&self, calls: &[Call], whole: &[bool], each: usize, keeps: bool, turns: &mut u64) -> String {
-        let axis = self.rows.axis;
-        let inner: usize = self.dims[axis + 1..].iter().product();
+        let inner: usize = self.dims[self.rows.axis + 1..].iter().product();
         let columns = self.rows.columns;
         let at = match inner {
             1 => format!("row * {columns} + COLUMN"),
