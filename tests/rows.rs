@@ -259,9 +259,11 @@ fn random_graph(seed: u32) -> Graph {
             0 => g.softmax(a, last),
             1 => g.log_softmax(a, last).and_then(|y| g.affine(y, 0.125, 0.0)),
             2 => g.sum(a, &[last]).and_then(|s| g.affine(s, 1.0 / shape[last] as f64, 0.0)).and_then(|s| g.mul(b, s)),
-            3 => {
-                g.add(Reduce { kind: Reduction::Max, axes: vec![last] }, &[a]).and_then(|m| g.binary(Binary::Sub, b, m))
-            }
+            // Not a difference from it, which what follows may not depend on: its gradient would be rounding alone.
+            3 => g
+                .add(Reduce { kind: Reduction::Max, axes: vec![last] }, &[a])
+                .and_then(|m| g.unary(Unary::Tanh, m))
+                .and_then(|m| g.mul(b, m)),
             // Far from 0, where small errors would grow.
             4 => normalised(&mut g, a, 0.1),
             5 => g.unary([Unary::Tanh, Unary::Sigmoid, Unary::Relu][draw(3)], a),
