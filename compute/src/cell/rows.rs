@@ -78,13 +78,14 @@ pub fn find(outputs: &[(Cell, &[usize])], inputs: &[&[usize]], names: Names) -> 
     (0..rank).rev().find_map(|axis| {
         let widest = outputs.iter().filter_map(|(_, shape)| shape.get(axis)).max().copied()?;
         let columns = if widest == 1 { outputs.iter().find_map(|(c, _)| reduced(c))? } else { widest };
-        rows(outputs, inputs, axis, columns, names).filter(|r| r.reduces())
+        rows(outputs, inputs, axis, columns, names).filter(|r| r.reductions() > 0)
     })
 }
 
 impl Rows {
-    pub fn reduces(&self) -> bool {
-        self.values.iter().any(|(_, v)| matches!(v, Value::Reduce(..)))
+    /// How many values are reductions.
+    pub fn reductions(&self) -> usize {
+        self.values.iter().filter(|(_, v)| matches!(v, Value::Reduce(..))).count()
     }
 }
 

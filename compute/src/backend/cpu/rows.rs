@@ -47,8 +47,8 @@ pub struct RowKernel {
 type Parts<'a> = [&'a mut [f32]; MOST];
 
 impl RowKernel {
-    /// `None` for outputs that are no functions of rows along the last axis, and for one of short rows or with one
-    /// element a row, which are rather shared out element by element.
+    /// `None` for outputs that are no functions of rows along the last axis, and for one output of short rows or that is
+    /// one reduction, which is rather shared out element by element.
     pub fn new(
         plan: &Plan,
         kernel: &Kernel,
@@ -65,7 +65,8 @@ impl RowKernel {
         let shapes: Vec<&[usize]> = nodes.iter().map(|n| g.shape(*n)).collect();
         let Some(found) = find(&cells, &shapes, Names::Reductions) else { return Ok(None) };
         let last = found.axis + 1 == cells[0].1.len();
-        let alone = cells.len() == 1 && (cells[0].1[found.axis] == 1 || found.columns < LONG);
+        let plain = cells[0].1[found.axis] == 1 && found.reductions() == 1;
+        let alone = cells.len() == 1 && (plain || found.columns < LONG);
         if !last || alone || found.values.len() > MOST_VALUES || nodes.len() + found.values.len() > MOST_SOURCES {
             return Ok(None);
         }

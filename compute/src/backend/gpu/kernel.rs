@@ -247,7 +247,13 @@ fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch
     // One that reads whole rows of another comes after it. Its definition is put together, so that reductions which
     // are the same in all turns of a loop are printed before it.
     let reduces = |o: &NodeId| reduced(&plan.fused_cell(*o).0).is_some();
-    let of_rows = kernel.outputs.len() > 1 && kernel.outputs.iter().any(reduces);
+    let within = |n: &NodeId| {
+        let node = plan.graph.node(*n);
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| plan.graph.ty(*i)).collect();
+        node.op().is_some_and(|op| op.lowering() == Lowering::Cells && reduced(&op.cell(&types, &node.ty)).is_some())
+    };
+    let several = kernel.outputs.len() > 1 && kernel.outputs.iter().any(reduces);
+    let of_rows = kernel.lowering == Lowering::Cells && (several || kernel.inlined.iter().any(within));
     if kernel.lowering == Lowering::Cells && !of_rows {
         return Ok(printed(plan, kernel, class, false)?.into_iter().collect());
     }

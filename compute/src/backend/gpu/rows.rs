@@ -68,8 +68,8 @@ pub(super) fn dispatch(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Opt
     dims[found.axis] = found.columns;
     let inner: usize = dims[found.axis + 1..].iter().product();
     let team = Team::new(class, found.columns, inner);
-    // One thread a row is what the naive kernel is, too.
-    let single = cells.len() == 1 && cells[0].1[found.axis] == 1;
+    // One thread for one reduction is what the naive kernel is, too.
+    let single = cells.len() == 1 && cells[0].1[found.axis] == 1 && found.reductions() == 1;
     if single && (team == Team::One || class.software) {
         return Ok(None);
     }
