@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use super::inline::at_index;
-use super::{Bin, Cell, Cmp, Cond, Idx, RandKey, Red, Un, Var, at, cmp_idx, when};
+use super::{Bin, Cell, Cmp, Cond, Idx, RandKey, Red, Un, Var, at, bind, cmp_idx, var, when};
 
 /// A value of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +83,26 @@ pub fn find(outputs: &[(Cell, &[usize])], inputs: &[&[usize]], names: Names) -> 
 }
 
 impl Rows {
+    /// A value as a definition by itself, where it is a number.
+    pub fn definition(&self, value: &Value) -> Option<Cell> {
+        match value {
+            Value::Reduce(red, body) => {
+                let (column, all) = (var("c"), at(self.columns));
+                let body = at_column(body, self.axis, column.into());
+                Some(Cell::Reduce(*red, column, at(0), all, body.into()))
+            }
+            Value::Number(cell) => Some(cell.clone()),
+            Value::Index(_) => None,
+        }
+    }
+
+    /// An output as one definition, its row's values bound one after the other.
+    pub fn bound(&self, output: usize) -> Option<Cell> {
+        let (cell, known) = self.outputs.get(output)?;
+        let bind_to = |cell, (name, value): &(Var, Value)| Some(bind(*name, self.definition(value)?, cell));
+        self.values[..*known].iter().rev().try_fold(cell.clone(), bind_to)
+    }
+
     /// How many values are reductions.
     pub fn reductions(&self) -> usize {
         self.values.iter().filter(|(_, v)| matches!(v, Value::Reduce(..))).count()

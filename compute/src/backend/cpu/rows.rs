@@ -3,9 +3,9 @@
 
 use crate::backend::cells::MOST_SOURCES;
 use crate::backend::host::{Buffer, Place, Step};
-use crate::cell::rows::{Names, Value, at_column, find};
+use crate::cell::rows::{Names, Value, find};
 use crate::cell::vm::{self, Program, Scratch, View, Workers};
-use crate::cell::{Cell, Idx, Var, bind, load, var};
+use crate::cell::{Cell, Idx, Var, bind, load};
 use crate::graph::{NodeId, TensorType};
 use crate::plan::join::MOST;
 use crate::plan::{Kernel, Plan};
@@ -89,11 +89,7 @@ impl RowKernel {
         let (mut programs, mut done) = (vec![], 0);
         for (k, (cell, needs)) in found.outputs.iter().enumerate() {
             for (at, (_, value)) in found.values[..*needs].iter().enumerate().skip(done) {
-                let Value::Reduce(red, body) = value else { return Ok(None) };
-                let column = var("c");
-                let body = at_column(body, found.axis, column.into());
-                let all = Idx::Const(found.columns as i64);
-                let whole = Cell::Reduce(*red, column, Idx::Const(0), all, body.into());
+                let Some(whole) = found.definition(value) else { return Ok(None) };
                 programs.push((compile(&whole, &row, at)?, Target::Value(at)));
             }
             done = done.max(*needs);

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::{gemm, long_reduce, pointwise, rows};
-use crate::cell::rows::reduced;
+use crate::cell::rows::{Names, find, reduced};
 use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
@@ -244,8 +244,8 @@ pub fn naive(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>
 }
 
 fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    // One that reads whole rows of another comes after it. Its definition is put together, so that reductions which
-    // are the same in all turns of a loop are printed before it.
+    // One that reads whole rows of another comes after it. Its definition is put together, reductions of the row
+    // before all that reads them.
     let reduces = |o: &NodeId| reduced(&plan.fused_cell(*o).0).is_some();
     let within = |n: &NodeId| {
         let node = plan.graph.node(*n);
@@ -272,6 +272,9 @@ fn printed(plan: &Plan, kernel: &Kernel, class: Class, of_rows: bool) -> Result<
         let name = if k == 0 { "element".into() } else { format!("element{}", k + 1) };
         let (cell, reads) = if of_rows {
             let (cell, nodes) = plan.fused_cell(id);
+            let shapes: Vec<&[usize]> = nodes.iter().map(|n| plan.graph.shape(*n)).collect();
+            let found = find(&[(cell.clone(), &ty.shape[..])], &shapes, Names::Reductions);
+            let cell = found.and_then(|rows| rows.bound(0)).unwrap_or(cell);
             (cell, nodes.into_iter().map(|n| a.read(n)).collect::<Result<_, _>>()?)
         } else {
             (a.cell(id)?, a.inputs(id)?)
