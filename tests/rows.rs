@@ -319,24 +319,3 @@ fn the_same_rows_give_the_same_bits() {
         }
     }
 }
-
-/// Milliseconds of a step, median of `n`: for comparisons, run by hand.
-#[test]
-#[ignore = "a measurement"]
-fn time_cross_entropy() {
-    for (n, classes) in [(256, 2), (64, 10), (4096, 1000), (2048, 50_257)] {
-        let g = cross_entropy_step(n, classes, 0.0, false);
-        let mut session = Session::new(backends::cpu(), Fusion::default());
-        let program = session.load(&g).expect("a program");
-        write(&mut session, &g, 4.0);
-        let mut ms: Vec<f64> = (0..9)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                session.run(program).expect("a step");
-                start.elapsed().as_secs_f64() * 1e3
-            })
-            .collect();
-        ms.sort_by(f64::total_cmp);
-        println!("{n} x {classes}: {:.4} ms", ms[4]);
-    }
-}
