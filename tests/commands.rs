@@ -107,7 +107,7 @@ fn bench_writes_what_it_compares_with() {
     let rows: Vec<Value> = json.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     let cases: Vec<&str> = rows.iter().map(|r| r["case"].as_str().expect("a case")).collect();
     assert!(cases[0].starts_with("ceiling: matmul") && cases[1].starts_with("ceiling: copy"), "{cases:?}");
-    assert_eq!(cases[2..], ["mlp-30", "softmax 4096x1000"]);
+    assert_eq!(cases[2..], ["mlp-30", "softmax 4096x1000", "cross-entropy 4096x1000", "cross-entropy, gradient"]);
     assert_eq!(rows[2]["parameters"], 6274);
     for r in &rows {
         assert!(r["median_ms"].as_f64() > Some(0.0) && r["min_ms"].as_f64() <= r["median_ms"].as_f64(), "{r}");

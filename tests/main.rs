@@ -24,6 +24,7 @@ mod pictures;
 mod plans;
 mod recipe;
 mod resume;
+mod rows;
 mod runs;
 mod serve;
 mod serve_client;

@@ -1,7 +1,7 @@
 //! Every shader file parses and validates with its plain accessors, without an adapter, and binds
 //! what it should: inputs read-only from 0, then the output, then the partial sums.
 
-use compute::backend::gpu::shaders::{ALL, GEMM_LANES, SHARED};
+use compute::backend::gpu::shaders::{ALL, GEMM_LANES, ROWS, ROWS_LANES, SHARED};
 use compute::cell::wgsl::import::Shader;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -64,6 +64,20 @@ fn lanes_join_every_product() {
         let module = parse_with(&code, Capabilities::SUBGROUP);
         assert!(module.entry_points.iter().any(|e| e.name == "lanes"), "{name}");
     }
+}
+
+/// What lanes that share a row tell each other is the same functions for workgroups and subgroups.
+#[test]
+fn rows_are_shared_by_a_workgroup_or_a_subgroup() {
+    let functions = |text: &str, capabilities| {
+        let code = Shader::new("rows.wgsl", text, SHARED).and_then(|s| s.set("ROW_LANES", 32)).expect("lanes").finish();
+        let module = parse_with(&code, capabilities);
+        let names = module.functions.iter().filter_map(|(_, f)| f.name.clone());
+        names.filter(|n| n.starts_with("across_") && n != "across_root").collect::<Vec<_>>()
+    };
+    let all = ["across_sum", "across_top", "across_low"];
+    assert_eq!(functions(ROWS, Capabilities::empty()), all);
+    assert_eq!(functions(ROWS_LANES, Capabilities::SUBGROUP), all);
 }
 
 /// What one workgroup may hold by default.

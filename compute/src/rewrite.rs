@@ -5,7 +5,7 @@
 //! integers, is compared for equality, or is read by an operand that takes stored values only.
 //! What rounds to f16 is stored where that halves its bytes and it fits: its readers are to read less; a product
 //! does it itself where nothing else reads its results ([`halves`]).
-//! Otherwise a node is inlined when recomputing it is cheaper than a trip through memory
+//! Otherwise a node is inlined when it is a constant, when recomputing it is cheaper than a trip through memory
 //! (`reads x cost <= 4 (1 + consumers)`, in operations an element), or when its buffer would
 //! exceed the limit and its cost stays within [`Fusion::max_terms`]: so a small convolution whose
 //! result would be 411 MB is recomputed inside its consumers. Operands of products and convolutions
@@ -144,6 +144,9 @@ pub fn own_cost(g: &Graph, id: NodeId) -> Cost {
     }
 }
 
+/// What a constant may cost an element and still be computed wherever it is read.
+const LITTLE: f64 = 8.0;
+
 /// The decisions: for each node whether it has a buffer (views share their root's), and what an
 /// element costs with everything that is inlined into it.
 #[derive(Clone, Debug)]
@@ -162,6 +165,7 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
     }
     let uses = uses(g);
     let mut d = Decisions { stored: vec![false; n], weight: vec![0.0; n] };
+    let mut constant = vec![false; n];
     for id in g.ids() {
         let k = id.index();
         if g.node(id).leaf().is_some() {
@@ -172,6 +176,7 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
         if root != id {
             d.stored[k] = d.stored[root.index()];
             d.weight[k] = d.weight[root.index()];
+            constant[k] = constant[root.index()];
             continue;
         }
         let inlined: f64 = g
@@ -183,10 +188,13 @@ pub fn decide(g: &Graph, fusion: &Fusion) -> Decisions {
             .map(|(i, loads)| loads * d.weight[i.index()])
             .sum();
         d.weight[k] = own[k].weight() + inlined;
+        // Follows from constants alone: nothing is moved where it is computed.
+        constant[k] = !own[k].reduces && g.node(id).inputs.iter().all(|i| constant[i.index()]);
         let bytes = fusion.bytes(g.ty(id));
         let too_large = bytes > fusion.max_buffer_bytes;
         let rounds = fusion.half_bytes < 4 && halves::rounds(g, id);
-        let cheap = !own[k].reduces && !rounds && uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
+        let little = uses[k].reads * d.weight[k] <= 4.0 * (1.0 + uses[k].consumers);
+        let cheap = !own[k].reduces && !rounds && (little || (constant[k] && d.weight[k] <= LITTLE));
         let rescued = too_large && d.weight[k] <= fusion.max_terms;
         let shared = uses[k].products && uses[k].consumers > 1.0 && bytes <= fusion.cache_bytes;
         d.stored[k] = must[k] || shared || !(cheap || rescued);

@@ -216,3 +216,64 @@ fn mentions(i: &Idx, input: usize) -> bool {
         Idx::Rand(r) => [&r.seed, &r.step, &r.counter].into_iter().any(|i| mentions(i, input)),
     }
 }
+
+/// Every read of a cell, of numbers and of indices: the input and where.
+pub fn visit_loads(c: &Cell, f: &mut dyn FnMut(usize, &[Idx])) {
+    match c {
+        Cell::Const(_) | Cell::Local(_) => {}
+        Cell::Int(i) => visit_index(i, f),
+        Cell::Load(input, ix) => {
+            f(*input, ix);
+            ix.iter().for_each(|i| visit_index(i, f));
+        }
+        Cell::Let(_, a, b) | Cell::Bin(_, a, b) => {
+            visit_loads(a, f);
+            visit_loads(b, f);
+        }
+        Cell::Un(_, x) => visit_loads(x, f),
+        Cell::If(c, a, b) => {
+            visit_condition(c, f);
+            visit_loads(a, f);
+            visit_loads(b, f);
+        }
+        Cell::Reduce(_, _, lo, hi, body) => {
+            visit_index(lo, f);
+            visit_index(hi, f);
+            visit_loads(body, f);
+        }
+    }
+}
+
+fn visit_condition(c: &Cond, f: &mut dyn FnMut(usize, &[Idx])) {
+    match c {
+        Cond::Num(_, a, b) => {
+            visit_loads(a, f);
+            visit_loads(b, f);
+        }
+        Cond::Idx(_, a, b) => {
+            visit_index(a, f);
+            visit_index(b, f);
+        }
+        Cond::Finite(x) => visit_loads(x, f),
+        Cond::And(a, b) | Cond::Or(a, b) => {
+            visit_condition(a, f);
+            visit_condition(b, f);
+        }
+        Cond::Not(a) => visit_condition(a, f),
+    }
+}
+
+fn visit_index(i: &Idx, f: &mut dyn FnMut(usize, &[Idx])) {
+    match i {
+        Idx::Axis(_) | Idx::Var(_) | Idx::Const(_) => {}
+        Idx::Bin(_, a, b) => {
+            visit_index(a, f);
+            visit_index(b, f);
+        }
+        Idx::Load(input, ix) => {
+            f(*input, ix);
+            ix.iter().for_each(|i| visit_index(i, f));
+        }
+        Idx::Rand(r) => [&r.seed, &r.step, &r.counter].into_iter().for_each(|i| visit_index(i, f)),
+    }
+}

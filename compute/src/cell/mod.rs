@@ -14,6 +14,7 @@ pub mod cost;
 pub mod eval;
 pub mod inline;
 pub mod print;
+pub mod rows;
 pub mod vm;
 pub mod wgsl;
 

@@ -1,5 +1,5 @@
 //! `chainrule bench`: training steps of the shipped recipes, square matrix products, a convolution with its
-//! gradients, and softmax, on one backend; each beside the ceilings of the machine, which are measured
+//! gradients, softmax and cross-entropy, on one backend; each beside the ceilings of the machine, which are measured
 //! first. Medians and spreads; batches are fixed and already in memory, and the loss is read after
 //! every step, but with `--job` (see `job`).
 
@@ -13,15 +13,17 @@ use clap::ValueEnum;
 use super::args::{BenchArgs, Case};
 use super::device::{self, block_on};
 use super::{CliError, recipes, system};
+use crate::autodiff::grad;
 use crate::backend::ProgramId;
 use crate::data::{Dataset, Images};
 use crate::graph::{Graph, NodeId, TensorType};
 use crate::network::ImageShape;
+use crate::nn::loss;
 use crate::ops::OpError;
 use crate::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
 use crate::recipe::Recipe;
 use crate::session::Session;
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Data, Tensor};
 pub use job::images_in;
 use row::{Ceilings, Row, Work};
 
@@ -201,9 +203,15 @@ impl Bench<'_> {
         g.output("probe", one);
         let program = session.load(&g)?;
         for leaf in g.leaves(|_| true) {
-            let n = g.ty(leaf).numel();
-            let values = (0..n).map(|i| crate::cell::rand::bits(1, 0, 0, i as u32) as f32 / 8_388_608.0 - 1.0);
-            session.write(&g.node(leaf).name, &Tensor::f32(g.shape(leaf), values.collect()))?;
+            let ty = g.ty(leaf);
+            let random = (0..ty.numel()).map(|i| crate::cell::rand::bits(1, 0, 0, i as u32));
+            let data = match ty.dtype {
+                DType::F32 | DType::F16 => Data::F32(random.map(|r| r as f32 / 8_388_608.0 - 1.0).collect()),
+                DType::U32 => Data::U32(random.map(|r| r % 1000).collect()),
+                DType::U8 => Data::U8(random.map(|r| r as u8).collect()),
+            };
+            let value = Tensor::new(ty.shape.clone(), data).ok_or_else(|| CliError::Other("bad tensor".into()))?;
+            session.write(&g.node(leaf).name, &value)?;
         }
         Ok(Op { session, program, work })
     }
@@ -265,8 +273,23 @@ impl Bench<'_> {
         self.op("softmax 4096x1000", |g| {
             let x = g.feed("x", TensorType::f32([4096, 1000]));
             g.softmax(x, 1)
+        })?;
+        self.op("cross-entropy 4096x1000", |g| {
+            let (x, labels) = logits(g);
+            loss::cross_entropy(g, x, labels, 0.0, None)
+        })?;
+        self.op("cross-entropy, gradient", |g| {
+            let (x, labels) = logits(g);
+            let loss = loss::cross_entropy(g, x, labels, 0.0, None)?;
+            g.output("loss", loss);
+            Ok(grad(g, loss, &[x])?[0])
         })
     }
+}
+
+fn logits(g: &mut Graph) -> (NodeId, NodeId) {
+    let labels = TensorType { shape: vec![4096], dtype: DType::U32 };
+    (g.feed("x", TensorType::f32([4096, 1000])), g.feed("labels", labels))
 }
 
 fn square(g: &mut Graph, n: usize) -> Result<NodeId, OpError> {

@@ -153,7 +153,8 @@ pub(super) fn only_own_element(g: &Graph, stored: &[bool], id: NodeId, source: N
     true
 }
 
-fn add(g: &Graph, fusion: &Fusion, to: &mut Kernel, kernel: Kernel) {
+/// Makes one kernel of two.
+pub(super) fn add(g: &Graph, fusion: &Fusion, to: &mut Kernel, kernel: Kernel) {
     to.outputs.extend(kernel.outputs);
     to.reads.extend(kernel.reads);
     to.inlined.extend(kernel.inlined);

@@ -9,6 +9,7 @@ mod buffers;
 pub mod join;
 pub mod pack;
 pub mod print;
+mod rows;
 mod schedule;
 
 use buffers::Assigned;
@@ -96,7 +97,8 @@ impl Plan {
     /// Plans a graph. `hard_limit`: the largest buffer the device allows, if it has a limit.
     pub fn new(graph: &Graph, fusion: &Fusion, hard_limit: Option<usize>) -> Result<Plan, PlanError> {
         let (graph, map) = rewrite::simplify(graph, fusion.enabled);
-        let decisions = rewrite::decide(&graph, fusion);
+        let mut decisions = rewrite::decide(&graph, fusion);
+        let joined = if fusion.enabled { rows::find(&graph, &mut decisions.stored, fusion) } else { vec![] };
         if let Some(limit) = hard_limit {
             for id in graph.ids().filter(|id| decisions.stored[id.index()]) {
                 let (node, bytes) = (graph.node(id), fusion.bytes(graph.ty(id)));
@@ -106,7 +108,7 @@ impl Plan {
                 }
             }
         }
-        let apart = kernels(&graph, &decisions, fusion);
+        let apart = rows::join(&graph, fusion, &decisions.stored, &joined, kernels(&graph, &decisions, fusion));
         let schedule = |kernels| schedule::schedule(&graph, &decisions.stored, kernels, fusion.enabled);
         let mut found = schedule(apart.clone());
         if fusion.enabled {
@@ -158,32 +160,17 @@ impl Plan {
     pub fn fused_cell(&self, id: NodeId) -> (Cell, Vec<NodeId>) {
         let mut sources = vec![];
         let mut fresh = 0;
-        let cell = self.compose(id, &mut sources, &mut fresh);
+        let cell = compose(&self.graph, &|n| self.stored(n), id, &mut sources, &mut fresh);
         (cell, sources)
     }
 
-    /// The cell of one node with its inputs numbered in `sources`.
-    fn compose(&self, id: NodeId, sources: &mut Vec<NodeId>, fresh: &mut u32) -> Cell {
-        let node = self.graph.node(id);
-        let Some(op) = node.op() else { return Cell::Const(0.0) };
-        let types: Vec<&TensorType> = node.inputs.iter().map(|i| self.graph.ty(*i)).collect();
-        let cell = op.cell(&types, &node.ty);
-        let from: Vec<Source> = node
-            .inputs
-            .iter()
-            .map(|&input| {
-                if self.stored(input) {
-                    let at = sources.iter().position(|s| *s == input).unwrap_or_else(|| {
-                        sources.push(input);
-                        sources.len() - 1
-                    });
-                    Source::Input(at)
-                } else {
-                    Source::Cell(self.compose(input, sources, fresh).into())
-                }
-            })
-            .collect();
-        substitute(&cell, &from, fresh)
+    /// The definitions of several nodes over one list of sources, as [`Plan::fused_cell`]; nodes `within` are put
+    /// in too although they are stored.
+    pub fn fused_cells(&self, ids: &[NodeId], within: &[NodeId]) -> (Vec<Cell>, Vec<NodeId>) {
+        let (mut sources, mut fresh) = (vec![], 0);
+        let stored = |n: NodeId| self.stored(n) && !within.contains(&n);
+        let cells = ids.iter().map(|id| compose(&self.graph, &stored, *id, &mut sources, &mut fresh)).collect();
+        (cells, sources)
     }
 
     /// Kernels, with those alike counted as one.
@@ -199,6 +186,30 @@ impl Plan {
     pub fn flops(&self) -> f64 {
         self.kernels.iter().map(|k| k.flops).sum()
     }
+}
+
+/// The cell of one node with its inputs numbered in `sources`.
+fn compose(g: &Graph, stored: &dyn Fn(NodeId) -> bool, id: NodeId, sources: &mut Vec<NodeId>, fresh: &mut u32) -> Cell {
+    let node = g.node(id);
+    let Some(op) = node.op() else { return Cell::Const(0.0) };
+    let types: Vec<&TensorType> = node.inputs.iter().map(|i| g.ty(*i)).collect();
+    let cell = op.cell(&types, &node.ty);
+    let from: Vec<Source> = node
+        .inputs
+        .iter()
+        .map(|&input| {
+            if stored(input) {
+                let at = sources.iter().position(|s| *s == input).unwrap_or_else(|| {
+                    sources.push(input);
+                    sources.len() - 1
+                });
+                Source::Input(at)
+            } else {
+                Source::Cell(compose(g, stored, input, sources, fresh).into())
+            }
+        })
+        .collect();
+    substitute(&cell, &from, fresh)
 }
 
 /// The kernels in node order, with companions joined.

@@ -3,6 +3,7 @@
 
 use crate::backend::cells::{Fused, MOST_SOURCES};
 use crate::backend::host::{Buffer, Place, Step};
+use crate::cell::rows::reduced;
 use crate::cell::vm::{Scratch, View, Workers};
 use crate::graph::NodeId;
 use crate::plan::join::MOST;
@@ -32,10 +33,11 @@ pub struct Joint {
 type Parts<'a> = [&'a mut [f32]; MOST];
 
 impl Joint {
-    /// `None` for a kernel of one output, of too many, or of outputs that differ in size.
+    /// `None` for a kernel of one output, of too many, of outputs that differ in size, or that reduces.
     pub fn new(plan: &Plan, kernel: &Kernel, place: &dyn Fn(NodeId) -> Option<Place>) -> Result<Option<Joint>, String> {
         let ty = plan.graph.ty(kernel.outputs[0]);
-        let same = kernel.outputs.iter().all(|o| plan.graph.ty(*o) == ty);
+        let alike = |o: &NodeId| plan.graph.ty(*o) == ty && reduced(&plan.fused_cell(*o).0).is_none();
+        let same = kernel.outputs.iter().all(alike);
         if !same || !(2..=MOST).contains(&kernel.outputs.len()) {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ mod matmul;
 mod operand;
 mod pointwise;
 mod pool;
+mod rows;
 mod shared;
 mod source;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::ops::Lowering;
 use crate::plan::{Kernel, Plan};
 use crate::tensor::Tensor;
 use joint::Joint;
+use rows::RowKernel;
 
 impl Number for f32 {
     fn kernel(
@@ -50,6 +52,9 @@ impl Number for f32 {
         };
         if let Some(step) = fast {
             return Ok(vec![step]);
+        }
+        if let Some(rows) = RowKernel::new(plan, kernel, place)? {
+            return Ok(vec![Box::new(rows)]);
         }
         if let Some(joint) = Joint::new(plan, kernel, place)? {
             return Ok(vec![Box::new(joint)]);

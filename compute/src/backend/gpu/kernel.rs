@@ -11,7 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{gemm, long_reduce, pointwise};
+use super::{gemm, long_reduce, pointwise, rows};
+use crate::cell::rows::{Names, find, reduced};
 use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
 use crate::graph::{NodeId, TensorType};
@@ -221,13 +222,17 @@ pub fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Disp
         Lowering::Conv2d(op) => gemm::conv2d::forward(plan, kernel, op, class),
         Lowering::Conv2dBackwardX(op) => gemm::conv2d::backward_x(plan, kernel, op, class),
         Lowering::Conv2dBackwardW(op) => gemm::conv2d::backward_w(plan, kernel, op, class),
-        Lowering::Cells | Lowering::View | Lowering::Pool(_) => match long_reduce::dispatches(plan, kernel, class)? {
-            Some(found) => Ok(found),
-            None => match pointwise::dispatch(plan, kernel, class)? {
-                Some(found) => Ok(vec![found]),
-                None => naive_once(plan, kernel, class),
-            },
-        },
+        Lowering::Cells | Lowering::View | Lowering::Pool(_) => {
+            if let Some(found) = long_reduce::dispatches(plan, kernel, class)? {
+                return Ok(found);
+            }
+            for make in [pointwise::dispatch, rows::dispatch] {
+                if let Some(found) = make(plan, kernel, class)? {
+                    return Ok(vec![found]);
+                }
+            }
+            naive_once(plan, kernel, class)
+        }
     })
 }
 
@@ -254,22 +259,42 @@ pub fn naive(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>
 }
 
 fn naive_once(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Vec<Dispatch>, LowerError> {
-    if kernel.lowering == Lowering::Cells {
-        return Ok(printed(plan, kernel, class)?.into_iter().collect());
+    // One that reads whole rows of another comes after it. Its definition is put together, reductions of the row
+    // before all that reads them.
+    let reduces = |o: &NodeId| reduced(&plan.fused_cell(*o).0).is_some();
+    let within = |n: &NodeId| {
+        let node = plan.graph.node(*n);
+        let types: Vec<&TensorType> = node.inputs.iter().map(|i| plan.graph.ty(*i)).collect();
+        node.op().is_some_and(|op| op.lowering() == Lowering::Cells && reduced(&op.cell(&types, &node.ty)).is_some())
+    };
+    let several = kernel.outputs.len() > 1 && kernel.outputs.iter().any(reduces);
+    let of_rows = kernel.lowering == Lowering::Cells && (several || kernel.inlined.iter().any(within));
+    if kernel.lowering == Lowering::Cells && !of_rows {
+        return Ok(printed(plan, kernel, class, false)?.into_iter().collect());
     }
-    let alone = |id: &NodeId| printed(plan, &Kernel { outputs: vec![*id], ..kernel.clone() }, class).transpose();
+    let alone =
+        |id: &NodeId| printed(plan, &Kernel { outputs: vec![*id], ..kernel.clone() }, class, of_rows).transpose();
     kernel.outputs.iter().filter_map(alone).collect()
 }
 
-/// A kernel printed from the cells of its outputs, which are of one type; `None` if they are empty.
-fn printed(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Option<Dispatch>, LowerError> {
+/// A kernel printed from the cells of its outputs, which are of one type; `None` if they are empty. `of_rows`: with all
+/// that is inlined put in.
+fn printed(plan: &Plan, kernel: &Kernel, class: Class, of_rows: bool) -> Result<Option<Dispatch>, LowerError> {
     let mut a = Accessors::new(plan, kernel, class);
     let ty = plan.graph.ty(kernel.outputs[0]);
     let (mut elements, mut pairs, mut turns) = (vec![], vec![], 0);
     for (k, &id) in kernel.outputs.iter().enumerate() {
         let name = if k == 0 { "element".into() } else { format!("element{}", k + 1) };
-        let reads = a.inputs(id)?;
-        let made = wgsl::function_of(&name, &a.cell(id)?, &ty.shape, &[], &reads, class.flat)?;
+        let (cell, reads) = if of_rows {
+            let (cell, nodes) = plan.fused_cell(id);
+            let shapes: Vec<&[usize]> = nodes.iter().map(|n| plan.graph.shape(*n)).collect();
+            let found = find(&[(cell.clone(), &ty.shape[..])], &shapes, Names::Reductions);
+            let cell = found.and_then(|rows| rows.bound(0)).unwrap_or(cell);
+            (cell, nodes.into_iter().map(|n| a.read(n)).collect::<Result<_, _>>()?)
+        } else {
+            (a.cell(id)?, a.inputs(id)?)
+        };
+        let made = wgsl::function_of(&name, &cell, &ty.shape, &[], &reads, class.flat)?;
         turns += made.turns;
         elements.push(made.text);
         pairs.push((name, output_name(k)));

@@ -15,6 +15,7 @@ mod layout;
 mod long_reduce;
 mod pointwise;
 mod program;
+mod rows;
 pub mod shaders;
 mod staging;
 

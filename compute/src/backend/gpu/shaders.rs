@@ -13,6 +13,13 @@ pub const GEMM_LANES: &str = "";
 #[cfg(not(target_arch = "wasm32"))]
 pub const GEMM_LANES: &str = include_str!("../../../../shaders/shared/gemm_lanes.wgsl");
 
+/// What the invocations of a workgroup that share a row tell each other, and those of a subgroup.
+pub const ROWS: &str = include_str!("../../../../shaders/shared/rows.wgsl");
+#[cfg(target_arch = "wasm32")]
+pub const ROWS_LANES: &str = "";
+#[cfg(not(target_arch = "wasm32"))]
+pub const ROWS_LANES: &str = include_str!("../../../../shaders/shared/rows_lanes.wgsl");
+
 pub const MATMUL: &str = include_str!("../../../../shaders/matmul.wgsl");
 pub const CONV2D_FORWARD: &str = include_str!("../../../../shaders/conv2d_forward.wgsl");
 pub const CONV2D_BACKWARD_X: &str = include_str!("../../../../shaders/conv2d_backward_x.wgsl");

@@ -6,10 +6,13 @@
 //! (never out of a branch), and once per scope: that alone turns softmax as defined, O(n^2) a
 //! element, into O(n).
 
+mod frame;
 mod reduce;
 
+pub use frame::Frame;
+
 use super::range::{Known, Range};
-use super::{Access, Function, PrintError, Read, check_size, element, flat_index, free, per_word};
+use super::{Access, PrintError, Read, element, flat_index, free, per_word};
 use crate::cell::{Bin, Cell, Cmp, Cond, Idx, IdxOp, Un, Var};
 use crate::tensor::DType;
 
@@ -42,30 +45,6 @@ struct Emitter<'a> {
     flat: bool,
     /// Loops and calls so far, to tell which loops are innermost.
     inner: usize,
-}
-
-pub(super) fn function(
-    name: &str,
-    cell: &Cell,
-    shape: &[usize],
-    bound: &[(Var, usize)],
-    reads: &[Read],
-    flat: bool,
-) -> Result<Function, PrintError> {
-    check_size(name, shape)?;
-    let top = |d: usize| (0, d.max(1) as i64 - 1);
-    let axes = shape.iter().map(|&d| top(d)).collect();
-    let mut e = Emitter { function: name, reads, axes, scopes: vec![], names: 0, turns: 0, flat, inner: 0 };
-    let root = e.open(None, false);
-    let mut parameters: Vec<String> = (0..shape.len()).map(|k| format!("i{k}: i32")).collect();
-    for (k, (v, size)) in bound.iter().enumerate() {
-        e.scopes[root].ints.push((*v, format!("v{k}"), Some(top(*size))));
-        parameters.push(format!("v{k}: i32"));
-    }
-    let value = e.cell(cell, root)?;
-    let code = e.close(root);
-    let text = format!("fn {name}({}) -> f32 {{\n{code}    return {};\n}}\n", parameters.join(", "), bare(&value));
-    Ok(Function { text, turns: e.turns })
 }
 
 /// Without the parentheses around the whole.

@@ -164,6 +164,11 @@ impl Shader {
         self
     }
 
+    /// The text as it is, a part of a larger one.
+    pub fn finish_plain(self) -> String {
+        self.text
+    }
+
     /// The complete text, with the helper functions it calls.
     pub fn finish(self) -> String {
         with_math(&self.text)

@@ -9,9 +9,11 @@
 //! Errors: a cell that reads an input that was not given, or a name that is not bound.
 
 mod emit;
-mod free;
+pub mod free;
 pub mod import;
 mod range;
+
+pub use emit::Frame;
 
 use crate::cell::{Cell, Idx, Var, at, ax};
 use crate::tensor::{DType, numel, strides};
@@ -86,7 +88,7 @@ impl Read {
 
 /// `fn name(i0: i32, ...) -> f32 { ... }`: the element of a tensor of this shape that `cell` defines.
 pub fn function(name: &str, cell: &Cell, shape: &[usize], reads: &[Read]) -> Result<Function, PrintError> {
-    emit::function(name, cell, shape, &[], reads, false)
+    Frame { name, shape, ints: &[], nums: &[], reads, flat: false }.number(cell)
 }
 
 /// [`function`] of a cell with free index names: each becomes a parameter after the axes, from 0
@@ -99,7 +101,9 @@ pub fn function_of(
     reads: &[Read],
     flat: bool,
 ) -> Result<Function, PrintError> {
-    emit::function(name, cell, shape, bound, reads, flat)
+    let ints: Vec<(Var, String, usize)> =
+        bound.iter().enumerate().map(|(k, (v, size))| (*v, format!("v{k}"), *size)).collect();
+    Frame { name, shape, ints: &ints, nums: &[], reads, flat }.number(cell)
 }
 
 /// A complete kernel: its code, entry point `main`, and the workgroups to dispatch.
