@@ -16,6 +16,7 @@ mod pointwise;
 mod program;
 pub mod shaders;
 mod staging;
+pub mod tune;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
 use kernel::Class;
 use program::Program;
 use staging::{Download, Upload};
+use tune::Choices;
 
 use super::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::{NodeId, TensorType};
@@ -64,6 +66,9 @@ pub struct Gpu {
     upload: Upload,
     download: Download,
     variants: Variants,
+    choices: Choices,
+    /// Products take this one of their candidates.
+    candidate: Option<usize>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -94,6 +99,8 @@ impl Gpu {
             upload: Upload::default(),
             download: Download::default(),
             variants: Variants::Device,
+            choices: Choices::default(),
+            candidate: None,
             text: None,
         })
     }
@@ -101,6 +108,12 @@ impl Gpu {
     /// Chooses the variants of programs loaded from now on.
     pub fn set_variants(&mut self, variants: Variants) {
         self.variants = variants;
+    }
+
+    /// Programs loaded from now on cut their products by this one of the tilings that a tuner tries
+    /// ([`tune`]), where there are so many, else as the table says; `None`: as was chosen. To verify each.
+    pub fn set_candidate(&mut self, number: Option<usize>) {
+        self.candidate = number;
     }
 
     /// The next program's first dispatch runs this text, with the entry point and the bindings of
@@ -127,7 +140,7 @@ impl Gpu {
             Variants::Device | Variants::Naive => self.device.software,
         };
         let lanes = if self.variants == Variants::Software { 0 } else { self.device.lanes };
-        Class { software, lanes, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false }
+        Class { software, lanes, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false, tiling: None }
     }
 
     fn storage_usage() -> wgpu::BufferUsages {
@@ -248,6 +261,10 @@ impl Backend for Gpu {
         self.next += 1;
         self.programs.insert(id, program);
         Ok(id)
+    }
+
+    fn gpu(&mut self) -> Option<&mut Gpu> {
+        Some(self)
     }
 
     fn unload(&mut self, program: ProgramId) {

@@ -177,5 +177,6 @@ pub(super) fn dispatch(plan: &Plan, kernel: &Kernel, class: Class) -> Result<Opt
         scratch_bytes: 0,
         turns: 0,
         checked: false,
+        product: None,
     }))
 }

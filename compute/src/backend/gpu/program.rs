@@ -5,14 +5,15 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::device::{Device, Pipeline};
-use super::kernel::{self, Dispatch, Place, SOFTWARE_TURNS};
+use super::gemm::Tiling;
+use super::kernel::{self, Class, Dispatch, Place, SOFTWARE_TURNS};
 use super::{Gpu, Variants};
 use crate::backend::{BackendError, BackendResult};
 use crate::graph::Leaf;
-use crate::plan::Plan;
+use crate::plan::{Kernel, Plan};
 
 /// One recorded dispatch.
-struct Step {
+pub(super) struct Step {
     label: String,
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
@@ -27,19 +28,33 @@ pub struct Program {
     pub buffers: Vec<wgpu::Buffer>,
     /// Those that die with the program.
     pub own: Vec<wgpu::Buffer>,
+    /// Class and tiling of each product.
+    pub tilings: Vec<(String, Tiling)>,
     steps: Vec<Step>,
     copies: Vec<(wgpu::Buffer, wgpu::Buffer, u64)>,
+}
+
+/// The dispatches of a kernel. A product takes the tiling that was chosen for its class.
+fn lower(gpu: &Gpu, plan: &Plan, k: &Kernel, class: Class) -> Result<Vec<Dispatch>, kernel::LowerError> {
+    if gpu.variants == Variants::Naive {
+        return kernel::naive(plan, k, class);
+    }
+    let made = kernel::dispatches(plan, k, class)?;
+    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match gpu.candidate {
+        Some(number) => p.candidates(class).get(number).copied(),
+        None => gpu.choices.get(&p.key()),
+    });
+    match tiling {
+        Some(_) => kernel::dispatches(plan, k, Class { tiling, ..class }),
+        None => Ok(made),
+    }
 }
 
 pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     let class = gpu.class();
     let mut dispatches: Vec<Dispatch> = vec![];
     for k in &plan.kernels {
-        let made = if gpu.variants == Variants::Naive {
-            kernel::naive(&plan, k, class)
-        } else {
-            kernel::dispatches(&plan, k, class)
-        };
+        let made = lower(gpu, &plan, k, class);
         let failed =
             |e: kernel::LowerError| BackendError::Kernel { kernel: kernel::label(&plan, k), message: e.to_string() };
         dispatches.extend(made.map_err(failed)?);
@@ -56,7 +71,9 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     match result {
         Ok((steps, copies)) => {
             let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
-            Ok(Program { plan, name, buffers, own, steps, copies })
+            let products = dispatches.iter().filter_map(|d| d.product.as_ref());
+            let tilings = products.map(|(p, tiling)| (p.key(), *tiling)).collect();
+            Ok(Program { plan, name, buffers, own, tilings, steps, copies })
         }
         Err(e) => {
             // A program that failed leaves nothing behind but leaves.
@@ -66,7 +83,7 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     }
 }
 
-fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
+pub(super) fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
     let most = device.limits.max_storage_buffers_per_shader_stage as usize;
     let side = device.limits.max_compute_workgroups_per_dimension;
     let message = if d.bound.len() > most {
@@ -131,20 +148,7 @@ fn build(
             Entry::Occupied(e) => e.into_mut(),
             Entry::Vacant(e) => e.insert(gpu.device.pipeline(d)?),
         };
-        let missing = || BackendError::Kernel {
-            kernel: d.label.clone(),
-            message: "it names a buffer that the plan lacks".into(),
-        };
-        let mut bound = vec![];
-        for b in &d.bound {
-            let buffer = match b.place {
-                Place::Buffer(id) => buffers.get(id.0 as usize),
-                Place::Scratch => scratch.as_ref(),
-            };
-            bound.push((b.binding, buffer.ok_or_else(missing)?));
-        }
-        let group = gpu.device.bind_group(&d.label, &made.layout, &bound)?;
-        steps.push(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups });
+        steps.push(step(&mut gpu.device, d, made, buffers, scratch.as_ref())?);
     }
     let mut copies = vec![];
     for (from, to) in &plan.copies {
@@ -153,6 +157,37 @@ fn build(
         }
     }
     Ok((steps, copies))
+}
+
+/// A dispatch with its buffers.
+pub(super) fn step(
+    device: &mut Device,
+    d: &Dispatch,
+    made: &Pipeline,
+    buffers: &[wgpu::Buffer],
+    scratch: Option<&wgpu::Buffer>,
+) -> BackendResult<Step> {
+    let missing =
+        || BackendError::Kernel { kernel: d.label.clone(), message: "it names a buffer that the plan lacks".into() };
+    let mut bound = vec![];
+    for b in &d.bound {
+        let buffer = match b.place {
+            Place::Buffer(id) => buffers.get(id.0 as usize),
+            Place::Scratch => scratch,
+        };
+        bound.push((b.binding, buffer.ok_or_else(missing)?));
+    }
+    let group = device.bind_group(&d.label, &made.layout, &bound)?;
+    Ok(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups })
+}
+
+impl Step {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y, z] = self.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 impl Program {
@@ -173,12 +208,7 @@ impl Program {
             return;
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for step in &self.steps[which] {
-            pass.set_pipeline(&step.pipeline);
-            pass.set_bind_group(0, &step.group, &[]);
-            let [x, y, z] = step.groups;
-            pass.dispatch_workgroups(x, y, z);
-        }
+        self.steps[which].iter().for_each(|step| step.encode(&mut pass));
     }
 
     /// The copies of new states at a step's end.
