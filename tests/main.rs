@@ -31,3 +31,4 @@ mod shaders;
 mod steady;
 mod tidy;
 mod training;
+mod tuning;
