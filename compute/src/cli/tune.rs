@@ -95,12 +95,13 @@ pub fn prepare(session: &mut Session, choice: TuneChoice) {
     }
 }
 
-/// After programs were loaded: measures what is not known yet, keeps it, and has the programs take it.
+/// After programs were loaded: tells of choices that do not fit; measures what is not known yet, keeps it, and
+/// has the programs take it.
 pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError> {
     let info = session.info().clone();
     let Some(gpu) = session.gpu() else { return Ok(()) };
     for class in gpu.unfit() {
-        system::note(&format!("{class}: the recorded tiling does not fit; it is cut by the table (--tune again)"));
+        system::note(&format!("{class}: the tiling that was chosen earlier does not fit; it is cut by the table"));
     }
     let wanted = match choice {
         TuneChoice::Off => false,
@@ -218,7 +219,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
-            Record::read(&path).map(|r| r.unwrap().choices(&path))
+            Record::read(&path).map(|r| Choices::from_texts(&r.unwrap().choices).0)
         };
         for end in 0..whole.len() - 2 {
             assert!(read(&whole[..end]).is_err_and(|e| e.starts_with("it is damaged")), "{end}");

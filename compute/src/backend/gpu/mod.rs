@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use device::Device;
 pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
+use gemm::{Product, Tiling};
 use kernel::Class;
 use program::Program;
 use staging::{Download, Upload};
@@ -67,8 +68,8 @@ pub struct Gpu {
     download: Download,
     variants: Variants,
     choices: Choices,
-    /// Products take this one of their candidates.
-    candidate: Option<usize>,
+    /// Overrides them. A function, so that a page, which sets none, does not carry the candidates.
+    pick: Option<Box<dyn Fn(&Product, Class) -> Option<Tiling>>>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -100,7 +101,7 @@ impl Gpu {
             download: Download::default(),
             variants: Variants::Device,
             choices: Choices::default(),
-            candidate: None,
+            pick: None,
             text: None,
         })
     }
@@ -113,7 +114,7 @@ impl Gpu {
     /// Programs loaded from now on cut their products by this one of the tilings that a tuner tries
     /// ([`tune`]), where there are so many, else as the table says; `None`: as was chosen. To verify each.
     pub fn set_candidate(&mut self, number: Option<usize>) {
-        self.candidate = number;
+        self.pick = number.map(|k| Box::new(move |p: &Product, class| p.candidates(class).get(k).copied()) as _);
     }
 
     /// The next program's first dispatch runs this text, with the entry point and the bindings of

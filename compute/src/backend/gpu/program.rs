@@ -40,8 +40,8 @@ fn lower(gpu: &Gpu, plan: &Plan, k: &Kernel, class: Class) -> Result<Vec<Dispatc
         return kernel::naive(plan, k, class);
     }
     let made = kernel::dispatches(plan, k, class)?;
-    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match gpu.candidate {
-        Some(number) => p.candidates(class).get(number).copied(),
+    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match &gpu.pick {
+        Some(pick) => pick(p, class),
         None => gpu.choices.get(&p.key()),
     });
     match tiling {

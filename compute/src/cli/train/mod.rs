@@ -142,9 +142,7 @@ fn trainer_for(args: &TrainArgs, start: &Start) -> Result<Trainer, CliError> {
         tune::prepare(&mut session, args.kernels.tune);
     }
     let mut trainer = device::trainer(session, start.recipe.clone(), data)?;
-    if !kept {
-        tune::search(trainer.session(), args.kernels.tune)?;
-    }
+    tune::search(trainer.session(), if kept { TuneChoice::Off } else { args.kernels.tune })?;
     Ok(trainer)
 }
 
