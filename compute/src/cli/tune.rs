@@ -17,8 +17,10 @@ use crate::backend::DeviceInfo;
 use crate::backend::gpu::tune::Choices;
 use crate::session::Session;
 
-/// What a search may take before it begins no other class of products, and, twice this, what it is cut off at.
+/// What a search may take before it begins no other class of products, and, twice this, what it is cut off at: by
+/// the way, and when it was asked for.
 const BUDGET_SECS: f64 = 5.0;
+const ASKED_SECS: f64 = 60.0;
 /// The folder of the cache.
 const FOLDER: &str = "kernels";
 
@@ -103,14 +105,14 @@ pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError>
     for class in gpu.unfit() {
         system::note(&format!("{class}: the tiling that was chosen earlier does not fit; it is cut by the table"));
     }
-    let wanted = match choice {
-        TuneChoice::Off => false,
-        TuneChoice::Auto => !gpu.is_software(),
-        TuneChoice::Again => true,
+    let budget_secs = match choice {
+        TuneChoice::Auto if !gpu.is_software() => BUDGET_SECS,
+        TuneChoice::Again => ASKED_SECS,
+        _ => return Ok(()),
     };
     let mut tuner = gpu.tuner();
     let all = tuner.left();
-    if !wanted || all == 0 {
+    if all == 0 {
         return Ok(());
     }
     let bar = ProgressBar::new(all as u64);
@@ -119,7 +121,7 @@ pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError>
     }
     let start = Instant::now();
     let secs = || start.elapsed().as_secs_f64();
-    while !(secs() > BUDGET_SECS && tuner.between_classes() || secs() > 2.0 * BUDGET_SECS) {
+    while !(secs() > budget_secs && tuner.between_classes() || secs() > 2.0 * budget_secs) {
         let Some(trial) = block_on(tuner.next(gpu, &secs))? else { break };
         bar.set_position((all - tuner.left()) as u64);
         bar.set_message(format!("{} as {}", trial.class, trial.tiling));
@@ -128,7 +130,7 @@ pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError>
     gpu.reload()?;
     let left = match tuner.left() {
         0 => String::new(),
-        n => format!("; {n} more are left for the next time"),
+        n => format!("; time was over for {n} more"),
     };
     system::note(&format!(
         "tuned {} classes of products in {:.1} s, {} of them unlike the table{left}",

@@ -27,7 +27,7 @@ const REPEATS: usize = 64;
 /// Samples of which the median counts.
 const SAMPLES: usize = 3;
 /// A candidate that takes so many times the best is not timed again.
-const HOPELESS: f64 = 3.0;
+const HOPELESS: f64 = 1.5;
 
 /// Tilings by class of products.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,8 @@ struct Search {
     to_try: Vec<Tiling>,
     /// The table's first.
     timed: Vec<(Tiling, f64)>,
-    confirmed: bool,
+    /// Trials that held a winner against the table's once more.
+    confirmed: usize,
 }
 
 /// See the module's introduction.
@@ -239,25 +240,29 @@ impl Search {
     fn new(gpu: &Gpu, work: Work) -> Search {
         let mut to_try = candidates(gpu, &work);
         to_try.reverse();
-        Search { work, to_try, timed: vec![], confirmed: false }
+        Search { work, to_try, timed: vec![], confirmed: 0 }
     }
 
-    /// What to time next, and whether for the second time: what would win is held against the table's once
-    /// more.
+    /// What to time next, and whether for the second time: of many candidates one is lucky, so what would win
+    /// is held against the table's once more.
     fn coming(&self) -> Option<(Tiling, bool)> {
         if let Some(next) = self.to_try.last() {
             return Some((*next, false));
         }
-        let table = self.timed.first()?.0;
-        (!self.confirmed && self.choice() != Some(table)).then_some((table, true))
+        let (table, choice) = (self.timed.first()?.0, self.choice()?);
+        let next = [table, choice].get(self.confirmed).copied();
+        next.filter(|_| choice != table).map(|t| (t, true))
     }
 
     fn note(&mut self, tiling: Tiling, secs: Option<f64>, again: bool) {
         if again {
-            self.confirmed = true;
-            if let (Some(first), Some(secs)) = (self.timed.first_mut(), secs) {
-                first.1 = first.1.min(secs);
+            // The table's better time against the winner's worse one.
+            let (first, known) = (self.confirmed == 0, self.timed.iter_mut().find(|(t, _)| *t == tiling));
+            if let Some((_, known)) = known {
+                let secs = secs.unwrap_or(f64::INFINITY);
+                *known = if first { known.min(secs) } else { known.max(secs) };
             }
+            self.confirmed += 1;
             return;
         }
         self.to_try.pop();
@@ -338,8 +343,9 @@ async fn time_with(
         return Ok(None);
     }
     let repeats = (SAMPLE_SECS / once.max(1e-6)).ceil().clamp(1.0, REPEATS as f64) as usize;
-    let mut samples = vec![];
-    for _ in 0..SAMPLES {
+    // What fills a sample alone has been one.
+    let mut samples = if repeats == 1 { vec![once] } else { vec![] };
+    while samples.len() < SAMPLES {
         let start = now();
         run(gpu, &steps, repeats, probe).await?;
         samples.push((now() - start) / repeats as f64);
