@@ -34,3 +34,4 @@ mod shaders;
 mod steady;
 mod tidy;
 mod training;
+mod tuning;

@@ -136,8 +136,10 @@ fn what_is_of_the_whole_batch_is_not_taken_in_parts() {
     let said = error(&networks::recipe(&with_statistics, 32, ""));
     assert!(said.contains("statistics from the whole batch") && said.contains("Use a smaller batch"), "{said}");
     let mut weighted = networks::recipe(LAYERS, 32, "");
-    weighted.train.loss =
-        compute::recipe::Loss::CrossEntropy { label_smoothing: 0.0, class_weights: Some(vec![1.0, 2.0, 1.0, 1.0, 1.0]) };
+    weighted.train.loss = compute::recipe::Loss::CrossEntropy {
+        label_smoothing: 0.0,
+        class_weights: Some(vec![1.0, 2.0, 1.0, 1.0, 1.0]),
+    };
     assert!(error(&weighted).contains("belong to the whole batch"));
     // Its weights alone are too large: no part helps.
     match trainer(Small::new(backends::cpu(), 100 << 10), &networks::recipe(LAYERS, 32, "")) {

@@ -22,8 +22,8 @@ use crate::ops::conv2d::Geometry;
 use crate::ops::elementwise::{Binary, Unary};
 use crate::ops::pool::Window;
 use crate::ops::{Lowering, OpError, OpResult};
-use crate::optim::scale::Scale;
 use crate::optim::Optim;
+use crate::optim::scale::Scale;
 use crate::recipe::{Layer, LayerKind, Loss, OptimizerKind, Precision, Recipe};
 use crate::tensor::{DType, Tensor};
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::backend::gpu::Gpu;
 use crate::backend::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId};
 use crate::graph::{Graph, NodeId};
 use crate::plan::Plan;
@@ -36,6 +37,11 @@ impl Session {
     /// See [`Backend::fault`].
     pub fn fault(&self) -> Option<BackendError> {
         self.backend.fault()
+    }
+
+    /// See [`Backend::gpu`].
+    pub fn gpu(&mut self) -> Option<&mut Gpu> {
+        self.backend.gpu()
     }
 
     /// Plans a graph for this device.

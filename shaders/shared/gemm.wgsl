@@ -107,46 +107,89 @@ fn rows(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     rows_tile(part, batch, m0, n0, part * SPAN, min(K, (part + 1) * SPAN));
 }
 
-// 16 KiB: WebGPU's default limit.
-var<workgroup> tile_a: array<mat4x4<f32>, 128>;
-var<workgroup> tile_b: array<mat4x4<f32>, 128>;
+// A workgroup of `tiled`: rows and columns of invocations, blocks of C that each of them computes, and by how
+// many blocks k advances at a time. The tiles take 64 * STEP * (A_BLOCKS + B_BLOCKS) bytes of workgroup
+// memory, at most 16 KiB: WebGPU's default limit.
+const THREADS_M: i32 = 16;
+const THREADS_N: i32 = 16;
+const TB_M: i32 = 1;
+const TB_N: i32 = 1;
+const STEP: i32 = 8;
+const A_BLOCKS: i32 = THREADS_M * TB_M;
+const B_BLOCKS: i32 = THREADS_N * TB_N;
 
-// One workgroup of 256 computes a 64 x 64 tile of C, each invocation one 4x4 block. It walks k in
-// steps of 32, for which each invocation fetches one block of A (64 x 32) or of B (32 x 64) into
-// workgroup memory: every element of A and B travels once for 64 uses.
-@compute @workgroup_size(256)
+var<workgroup> tile_a: array<mat4x4<f32>, STEP * A_BLOCKS>;
+// Its blocks lie row by row, so that invocations beside each other read vec4s beside each other.
+var<workgroup> tile_b: array<vec4<f32>, 4 * STEP * B_BLOCKS>;
+
+// The next tiles of A and of B, a block at a time.
+fn fetch(batch: i32, lane: i32, m0: i32, n0: i32, k: i32) {
+    for (var e = lane; e < STEP * (A_BLOCKS + B_BLOCKS); e += THREADS_M * THREADS_N) {
+        if (e < STEP * A_BLOCKS) {
+            tile_a[e] = block_a(batch, m0 + e % A_BLOCKS * 4, k + e / A_BLOCKS * 4);
+        } else {
+            let q = (e - STEP * A_BLOCKS) / B_BLOCKS;
+            let column = (e - STEP * A_BLOCKS) % B_BLOCKS;
+            let block = block_b(batch, k + q * 4, n0 + column * 4);
+            let at = 4 * q * B_BLOCKS + column;
+            tile_b[at] = block[0];
+            tile_b[at + B_BLOCKS] = block[1];
+            tile_b[at + 2 * B_BLOCKS] = block[2];
+            tile_b[at + 3 * B_BLOCKS] = block[3];
+        }
+    }
+}
+
+fn tile_block_b(q: i32, column: i32) -> mat4x4<f32> {
+    let at = 4 * q * B_BLOCKS + column;
+    return mat4x4<f32>(tile_b[at], tile_b[at + B_BLOCKS], tile_b[at + 2 * B_BLOCKS], tile_b[at + 3 * B_BLOCKS]);
+}
+
+// An invocation's blocks of a tile of C over a part of k. Written out for its sizes, as `rows_tile` is.
+fn tiled_tile(part: i32, batch: i32, lane: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {
+    let row = lane / THREADS_N;
+    let column = lane % THREADS_N;
+    var c: array<array<mat4x4<f32>, TB_N>, TB_M>;
+    for (var k = k_begin; k < k_end; k += 4 * STEP) {
+        fetch(batch, lane, m0, n0, k);
+        workgroupBarrier();
+        for (var q = 0; q < STEP; q++) {
+            for (var j = 0; j < TB_N; j++) {
+                let b = tile_block_b(q, column + j * THREADS_N);
+                for (var i = 0; i < TB_M; i++) {
+                    c[i][j] += b * tile_a[q * A_BLOCKS + row + i * THREADS_M];
+                }
+            }
+        }
+        workgroupBarrier();
+    }
+    if (batch >= BATCH) {
+        return;
+    }
+    for (var i = 0; i < TB_M; i++) {
+        for (var j = 0; j < TB_N; j++) {
+            put_block(part, batch, m0 + 4 * (row + i * THREADS_M), n0 + 4 * (column + j * THREADS_N), c[i][j]);
+        }
+    }
+}
+
+// One workgroup computes a tile of C, (4 THREADS_M TB_M) x (4 THREADS_N TB_N): each invocation TB_M x TB_N blocks
+// of it, THREADS_M and THREADS_N blocks apart. It walks k in steps of 4 STEP, for which A and B are first
+// fetched into workgroup memory: every element of A travels once for a row of the tile, of B for a column.
+@compute @workgroup_size(THREADS_M * THREADS_N)
 fn tiled(@builtin(workgroup_id) group_id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-         @builtin(local_invocation_index) lane_id: u32) {
+         @builtin(local_invocation_index) lane: u32) {
     let group = flat_group(group_id, groups);
-    let lane = i32(lane_id);
-    let tiles_n = (N + 63) / 64;
-    let tiles = (M + 63) / 64 * tiles_n;
+    let tiles_n = (N + 4 * B_BLOCKS - 1) / (4 * B_BLOCKS);
+    let tiles = (M + 4 * A_BLOCKS - 1) / (4 * A_BLOCKS) * tiles_n;
     let part = group / tiles % SPLITS;
     let batch = group / (tiles * SPLITS);
-    let inside = batch < BATCH;
-    let m0 = group % tiles / tiles_n * 64;
-    let n0 = group % tiles % tiles_n * 64;
+    let m0 = group % tiles / tiles_n * (4 * A_BLOCKS);
+    let n0 = group % tiles % tiles_n * (4 * B_BLOCKS);
     let k_begin = part * SPAN;
-    let k_end = select(k_begin, min(K, k_begin + SPAN), inside);
-    let column = lane % 16;
-    let row = lane / 16;
-
-    var c = mat4x4<f32>();
-    for (var k = k_begin; k < k_end; k += 32) {
-        if (lane < 128) {
-            tile_a[lane] = block_a(batch, m0 + lane % 16 * 4, k + lane / 16 * 4);
-        } else {
-            tile_b[lane - 128] = block_b(batch, k + (lane - 128) / 16 * 4, n0 + lane % 16 * 4);
-        }
-        workgroupBarrier();
-        for (var q = 0; q < 8; q++) {
-            c += tile_b[q * 16 + column] * tile_a[q * 16 + row];
-        }
-        workgroupBarrier();
-    }
-    if (inside) {
-        put_block(part, batch, m0 + row * 4, n0 + column * 4, c);
-    }
+    // Nothing to do past the last tile of a folded grid.
+    let k_end = select(k_begin, min(K, k_begin + SPAN), batch < BATCH);
+    tiled_tile(part, batch, i32(lane), m0, n0, k_begin, k_end);
 }
 
 // The second stage of a split product: one invocation adds the SPLITS parts of one element of C,

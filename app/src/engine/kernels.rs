@@ -63,7 +63,7 @@ pub fn now_ms() -> f64 {
 }
 
 fn class(software: bool) -> Class {
-    Class { software, lanes: 0, max_buffer_bytes: 128 << 20, flat: false }
+    Class { software, lanes: 0, max_buffer_bytes: 128 << 20, flat: false, tiling: None }
 }
 
 fn shaders(made: Result<Vec<Dispatch>, kernel::LowerError>) -> Result<Vec<Shader>, String> {

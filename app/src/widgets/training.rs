@@ -239,7 +239,9 @@ fn told(notice: &Notice) -> String {
             format!("计算设备失效（{why}）。第 {step} 步之前的内容没有丢失：已从该处改用 {backend} 继续训练。")
         }
         (Notice::Parts { images, why }, Lang::En) => {
-            format!("A batch is taken in parts of {images} images, whose gradients are added: as a whole it does not fit ({why}).")
+            format!(
+                "A batch is taken in parts of {images} images, whose gradients are added: as a whole it does not fit ({why})."
+            )
         }
         (Notice::Parts { images, why }, Lang::Zh) => {
             format!("整批数据超出设备的限制，因此每次取 {images} 张图片分批计算，再把梯度相加（{why}）。")

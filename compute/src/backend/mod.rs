@@ -113,6 +113,10 @@ pub trait Backend {
     fn fault(&self) -> Option<BackendError> {
         None
     }
+    /// The GPU, where this is one: for what only it has, as [`gpu::tune`].
+    fn gpu(&mut self) -> Option<&mut gpu::Gpu> {
+        None
+    }
     /// Fills what a program computes with NaN (leaves stay), so that a test sees an element that no
     /// kernel wrote.
     fn poison(&mut self, program: ProgramId) -> BackendResult<()>;

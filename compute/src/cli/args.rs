@@ -70,6 +70,24 @@ pub struct DeviceArgs {
     pub no_fusion: bool,
 }
 
+/// Whether to measure how a GPU's products are best cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TuneChoice {
+    /// Once on each real GPU, for a few seconds; what was found is kept in the cache folder
+    Auto,
+    /// Never: by the table
+    Off,
+    /// Now, also on a software GPU, whatever was found earlier
+    Again,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct KernelArgs {
+    /// On a GPU: whether to measure how products and convolutions are best cut into tiles
+    #[arg(long, value_enum, default_value_t = TuneChoice::Auto)]
+    pub tune: TuneChoice,
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub struct RecipeArgs {
     /// A recipe file, or the name of a shipped recipe
@@ -98,6 +116,8 @@ pub struct TrainArgs {
     pub init: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    pub kernels: KernelArgs,
     /// Print only JSON lines on stdout
     #[arg(long)]
     pub json: bool,
@@ -208,7 +228,7 @@ pub struct VerifyArgs {
     pub families: Vec<String>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// On a GPU: also the kernels that this adapter would not get
+    /// On a GPU: also every tiling that its tuner tries, and the kernels that this adapter would not get
     #[arg(long)]
     pub all_variants: bool,
     /// Print one JSON object a line
@@ -230,6 +250,8 @@ pub struct BenchArgs {
     pub job: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    pub kernels: KernelArgs,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -247,6 +269,8 @@ pub struct ProfileArgs {
     pub steps: usize,
     #[command(flatten)]
     pub device: DeviceArgs,
+    #[command(flatten)]
+    pub kernels: KernelArgs,
     /// Write a trace for Perfetto or chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

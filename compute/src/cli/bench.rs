@@ -12,7 +12,7 @@ use clap::ValueEnum;
 
 use super::args::{BenchArgs, Case};
 use super::device::{self, block_on};
-use super::{CliError, recipes, system};
+use super::{CliError, recipes, system, tune};
 use crate::autodiff::grad;
 use crate::backend::ProgramId;
 use crate::data::{Dataset, Images};
@@ -173,12 +173,13 @@ impl Bench<'_> {
         system::reset_peak_resident_bytes();
         let job = self.args.job;
         let data = arbitrary(shape, if job { images_in(&recipe.data.set) } else { recipe.train.batch })?;
-        let session = device::session(&self.args.device)?;
+        let session = device::tuned_session(&self.args.device, self.args.kernels)?;
         let start = Instant::now();
         let mut trainer = device::trainer(session, recipe, data)?;
         trainer.step()?;
         block_on(trainer.metrics())?;
         let first_ms = Some(start.elapsed().as_secs_f64() * 1e3);
+        tune::search(trainer.session(), self.args.kernels.tune)?;
         let taken = job::steps(&mut trainer, self.args.repeats, job)?;
         let graph = trainer.network().graph.clone();
         let work = Work::of(&trainer.session().plan(&graph)?);
@@ -192,7 +193,7 @@ impl Bench<'_> {
 
     /// Makes a program of one op on arbitrary numbers ready.
     fn ready(&self, build: impl FnOnce(&mut Graph) -> Result<NodeId, OpError>) -> Result<Op, CliError> {
-        let mut session = device::session(&self.args.device)?;
+        let mut session = device::tuned_session(&self.args.device, self.args.kernels)?;
         let mut g = Graph::new();
         let err = |e: OpError| CliError::Other(e.to_string());
         let y = build(&mut g).map_err(err)?;
@@ -213,6 +214,7 @@ impl Bench<'_> {
             let value = Tensor::new(ty.shape.clone(), data).ok_or_else(|| CliError::Other("bad tensor".into()))?;
             session.write(&g.node(leaf).name, &value)?;
         }
+        tune::search(&mut session, self.args.kernels.tune)?;
         Ok(Op { session, program, work })
     }
 

@@ -4,9 +4,9 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::CliError;
 use super::ahead::Ahead;
-use super::args::{BackendChoice, DeviceArgs};
+use super::args::{BackendChoice, DeviceArgs, KernelArgs};
+use super::{CliError, tune};
 use crate::backend::cpu::Cpu;
 use crate::backend::gpu::{AdapterChoice, Gpu, Variants};
 use crate::backend::reference::Reference;
@@ -61,6 +61,13 @@ pub fn backend_with(args: &DeviceArgs, variants: Variants) -> Result<Box<dyn Bac
 pub fn session(args: &DeviceArgs) -> Result<Session, CliError> {
     let fusion = if args.no_fusion { Fusion::off() } else { Fusion::default() };
     Ok(Session::new(backend(args)?, fusion))
+}
+
+/// The same, with what was found by tuning on this adapter earlier.
+pub fn tuned_session(args: &DeviceArgs, kernels: KernelArgs) -> Result<Session, CliError> {
+    let mut session = session(args)?;
+    tune::prepare(&mut session, kernels.tune);
+    Ok(session)
 }
 
 /// A trainer whose images lie where they are used: on a GPU's memory if they fit, else in main memory, where large

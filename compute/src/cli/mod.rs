@@ -24,6 +24,7 @@ mod runs;
 mod serve;
 mod system;
 mod train;
+mod tune;
 mod verify;
 
 use clap::{CommandFactory, Parser};

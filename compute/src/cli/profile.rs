@@ -12,7 +12,7 @@ use serde_json::json;
 use super::args::ProfileArgs;
 use super::bench::{MLP_30_NAME, arbitrary, images_in, mlp_30};
 use super::device::{self, block_on};
-use super::{CliError, plan, recipes, system};
+use super::{CliError, plan, recipes, system, tune};
 use crate::ops::Lowering;
 use crate::plan::Plan;
 
@@ -42,7 +42,8 @@ pub fn profile(args: &ProfileArgs) -> Result<(), CliError> {
     let (name, batch) = (recipe.name.clone(), recipe.train.batch);
     // As many images as there really are: batches come from memory, not from a cache.
     let data = arbitrary(shape, images_in(&recipe.data.set))?;
-    let mut trainer = device::trainer(device::session(&args.device)?, recipe, data)?;
+    let mut trainer = device::trainer(device::tuned_session(&args.device, args.kernels)?, recipe, data)?;
+    tune::search(trainer.session(), args.kernels.tune)?;
     // Microseconds of a step and of its input, and its spans.
     let mut step = |each: bool| -> Result<(f64, f64, Vec<Span>), CliError> {
         let (start, mut spans) = (Instant::now(), vec![]);

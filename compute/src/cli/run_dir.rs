@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RUN/recipe.toml  metrics.jsonl  events.out.tfevents.SECS.HOST  summary.json  lock
+//! RUN/model.json kernels.json                  classes and image size; a GPU's tilings, if they were tuned
 //! RUN/last.safetensors, best.safetensors       for people: links into checkpoints/
 //! RUN/checkpoints/<step>-<n>/{last.safetensors, optimizer.safetensors, cursor.json}
 //! RUN/checkpoints/best-<step>-<n>.safetensors  the best weights as of that checkpoint

@@ -11,7 +11,8 @@ use super::args::VerifyArgs;
 use super::device::{self, block_on};
 use super::{CliError, system};
 use crate::backend::gpu::Variants;
-use crate::ops::{PAGES, Sample};
+use crate::backend::gpu::tune::CANDIDATES;
+use crate::ops::{Lowering, PAGES, Sample};
 use crate::verify::{self, BATCH, Outcome};
 
 /// Samples of no family: shapes past every tile.
@@ -23,6 +24,25 @@ const VARIANTS: [(Variants, &str); 4] = [
     (Variants::Software, "kernels of software devices"),
     (Variants::Hardware, "kernels of real GPUs"),
 ];
+
+/// Which kernels samples run through.
+struct Pass {
+    variants: Variants,
+    /// See [`crate::backend::gpu::Gpu::set_candidate`].
+    candidate: Option<usize>,
+    kernels: String,
+}
+
+impl Pass {
+    fn of((variants, kernels): &(Variants, &str)) -> Pass {
+        Pass { variants: *variants, candidate: None, kernels: (*kernels).into() }
+    }
+
+    fn candidate(k: usize) -> Pass {
+        let kernels = format!("kernels of this device, tiling {k} of those that its tuner tries");
+        Pass { variants: Variants::Device, candidate: Some(k), kernels }
+    }
+}
 
 /// What is known of one op: its samples, the worst error as a share of what is allowed, and what is wrong.
 #[derive(Default)]
@@ -36,27 +56,39 @@ struct Verdict {
 pub fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let samples = chosen(&args.families)?;
     let info = device::backend(&args.device)?.info().clone();
-    let variants = if args.all_variants && info.backend == "gpu" { &VARIANTS[..] } else { &VARIANTS[..1] };
+    let every = args.all_variants && info.backend == "gpu";
+    let variants = &VARIANTS[..if every { VARIANTS.len() } else { 1 }];
+    let mut groups = vec![(samples, variants.iter().map(Pass::of).collect::<Vec<Pass>>())];
+    if every {
+        let is_product = |s: &&Sample| !matches!(s.op.lowering(), Lowering::Cells | Lowering::View | Lowering::Pool(_));
+        let products = groups[0].0.iter().filter(is_product).cloned().collect();
+        groups.push((products, (1..CANDIDATES).map(Pass::candidate).collect()));
+    }
     if !args.json {
         system::line(&format!("{} ({}; {}) against the f64 reference", info.backend, info.name, info.detail));
     }
     let started = Instant::now();
-    let mut verdicts: BTreeMap<(usize, &str), Verdict> = BTreeMap::new();
-    for batch in samples.chunks(BATCH) {
-        let known = verify::expect(batch).map_err(CliError::Other)?;
-        for (number, (variant, _)) in variants.iter().enumerate() {
-            // A fresh one for each batch: leaves are kept by name.
-            let mut backend = device::backend_with(&args.device, *variant)?;
-            for outcome in block_on(verify::run(backend.as_mut(), &known))? {
-                verdicts.entry((number, outcome.op)).or_default().add(outcome);
+    let mut verdicts: BTreeMap<(&str, &str), Verdict> = BTreeMap::new();
+    for (samples, passes) in &groups {
+        for batch in samples.chunks(BATCH) {
+            let known = verify::expect(batch).map_err(CliError::Other)?;
+            for pass in passes {
+                // A fresh one for each batch: leaves are kept by name.
+                let mut backend = device::backend_with(&args.device, pass.variants)?;
+                if let Some(gpu) = backend.gpu() {
+                    gpu.set_candidate(pass.candidate);
+                }
+                for outcome in block_on(verify::run(backend.as_mut(), &known))? {
+                    verdicts.entry((pass.kernels.as_str(), outcome.op)).or_default().add(outcome);
+                }
             }
         }
     }
-    for (number, (_, kernels)) in variants.iter().enumerate() {
-        let of_these = verdicts.iter().filter(|((n, _), _)| *n == number).map(|((_, op), v)| (*op, v));
-        print(args.json, info.backend, kernels, of_these);
+    for pass in groups.iter().flat_map(|(_, passes)| passes) {
+        let of_these = verdicts.iter().filter(|((k, _), _)| *k == pass.kernels).map(|((_, op), v)| (*op, v));
+        print(args.json, info.backend, &pass.kernels, of_these);
     }
-    conclude(samples.len() * variants.len(), verdicts.values().map(|v| v.wrong.len()).sum(), started)
+    conclude(verdicts.values().map(|v| v.samples).sum(), verdicts.values().map(|v| v.wrong.len()).sum(), started)
 }
 
 impl Verdict {

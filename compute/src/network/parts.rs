@@ -24,7 +24,9 @@ pub fn indivisible(recipe: &Recipe) -> Option<&'static str> {
         return Some("batch normalisation takes its statistics from the whole batch");
     }
     match recipe.train.loss {
-        Loss::CrossEntropy { class_weights: Some(_), .. } => Some("the weights of its labels belong to the whole batch"),
+        Loss::CrossEntropy { class_weights: Some(_), .. } => {
+            Some("the weights of its labels belong to the whole batch")
+        }
         _ => None,
     }
 }

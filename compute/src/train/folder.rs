@@ -18,6 +18,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const SUMMARY: &str = "summary.json";
 /// The file of a [`ModelCard`].
 pub const MODEL_CARD: &str = "model.json";
+/// The tilings of a run's products, where a tuner chose them (`cli/tune`).
+pub const KERNELS: &str = "kernels.json";
 pub const LAST: &str = "last.safetensors";
 pub const BEST: &str = "best.safetensors";
 pub const CHECKPOINTS: &str = "checkpoints";

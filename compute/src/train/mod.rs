@@ -21,8 +21,8 @@ use crate::data::{Dataset, stratified_split};
 use crate::graph::NodeId;
 use crate::network::{ImageShape, ModelError, RING, Source, TrainStep, train_step_from};
 use crate::nn::init;
-use crate::plan::PlanError;
 use crate::optim::scale;
+use crate::plan::PlanError;
 use crate::recipe::{Precision, Recipe};
 use crate::session::Session;
 use crate::tensor::DType;
@@ -60,8 +60,8 @@ pub struct StepMetrics {
 }
 
 pub use evaluate::Prediction;
-pub use parts::Parts;
 pub use input::{Gather, feed};
+pub use parts::Parts;
 
 /// Which held-out images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

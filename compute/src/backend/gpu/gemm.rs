@@ -4,18 +4,26 @@
 //! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
 //! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
-//! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums longer than [`SPAN`],
-//! and products with too few tiles to fill a device, are split along k. Operands are read in whole
-//! vec4s where memory allows ([`blocks`], [`fours`]), and results may be stored as f16 ([`halves`]).
+//! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums that would be long
+//! chains, and products with too few tiles to fill a device, are split along k ([`shape`]; what else may
+//! be worth a try is in [`candidates`]). Operands are read in whole vec4s where memory allows
+//! ([`blocks`], [`fours`]), and results may be stored as f16 ([`halves`]).
 
 mod blocks;
+mod candidates;
 pub(super) mod conv2d;
 mod fours;
 mod halves;
+mod shape;
 
-use blocks::{LANES_TURNED, NO_STORE, computed_block, lanes_written_out, vector_block, vector_put, written_out};
+use blocks::{
+    LANES_TURNED, NO_STORE, computed_block, lanes_written_out, tiled_written_out, vector_block, vector_put, written_out,
+};
+pub use candidates::CANDIDATES;
+use shape::Variant;
+pub use shape::{NoTiling, Product, Tiling};
 
-use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, SOFTWARE_TURNS, label};
+use super::kernel::{Accessors, Bound, Class, Dispatch, LowerError, Place, label};
 use super::pointwise::fours;
 use super::shaders;
 use crate::cell::wgsl::import::Shader;
@@ -25,144 +33,9 @@ use crate::graph::NodeId;
 use crate::ops::elementwise::broadcast_index;
 use crate::ops::matmul::Matmul;
 use crate::plan::{BufferId, Kernel, Plan};
-use crate::tensor::{numel, strides};
-
-/// The longest part of a split sum: blocks of 4 are added first, so the chain is 1,024 long.
-const SPAN: usize = 4096;
-/// Invocations of a workgroup of `rows` (its `ROWS`).
-const ROWS: usize = 16;
-
-/// The sizes of one batched product and what is known of its operands.
-struct Product {
-    file: (&'static str, &'static str),
-    batch: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-    /// Whether A and B are computed where they are read.
-    computed: [bool; 2],
-    /// Loop turns of one read of A or B.
-    turns: u64,
-    /// Whether C is stored two halves at a time.
-    pairs: bool,
-}
-
-/// Which entry point runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variant {
-    Rows,
-    Tiled,
-    Lanes,
-}
-
-/// Tiles and split of a product.
-#[derive(Debug, PartialEq)]
-struct Shape {
-    variant: Variant,
-    /// Tile of an invocation in blocks of 4.
-    blocks: [usize; 2],
-    /// Tile of an invocation of `rows`, or of a workgroup of the others.
-    tile: [usize; 2],
-    /// Whether `lanes` forms C transposed.
-    turned: bool,
-    splits: usize,
-    span: usize,
-    /// Loop turns of an invocation.
-    turns: u64,
-}
+use crate::tensor::{DType, numel, strides};
 
 impl Product {
-    fn choose(&self, class: Class) -> Shape {
-        let variant = match class.software {
-            true if self.fits_lanes(class) => Variant::Lanes,
-            false if self.m > 16 && self.n > 16 => Variant::Tiled,
-            _ => Variant::Rows,
-        };
-        // 16 x 16 in software: 32 x 32 runs 1.6 times as fast, and llvmpipe compiles it for 100 s.
-        let side = |size: usize, own: bool, computed: bool| {
-            // A computed operand is one block wide, so that its code is written out once; the
-            // other side is as wide as it may be, because that divides the recomputation.
-            let most = match (class.software, own, computed) {
-                (_, true, _) => 1,
-                (_, _, true) => 4,
-                (true, ..) if size >= 48 => 4,
-                _ => 2,
-            };
-            size.div_ceil(4).clamp(1, most)
-        };
-        let (turned, lane_blocks) = self.lane_blocks(class.lanes);
-        let blocks = match variant {
-            Variant::Lanes => lane_blocks,
-            _ => [side(self.m, self.computed[0], self.computed[1]), side(self.n, self.computed[1], self.computed[0])],
-        };
-        let tile = match variant {
-            Variant::Lanes => lane_tile(turned, blocks, class.lanes),
-            Variant::Tiled => [64, 64],
-            Variant::Rows => blocks.map(|b| 4 * b),
-        };
-        let tiles = self.m.div_ceil(tile[0]) * self.n.div_ceil(tile[1]);
-        // Enough tiles to fill the device: 64 lanes in software, 256 workgroups or 16 K lanes else.
-        let enough = match (class.software, variant) {
-            (true, Variant::Lanes) => 64 / class.lanes.max(1),
-            (true, _) => 64,
-            (_, Variant::Tiled) => 256,
-            _ => 16_384,
-        };
-        let wanted = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
-        let bytes = (self.batch * self.m * self.n * 4).max(1);
-        let room = (class.max_buffer_bytes / bytes).max(1);
-        // A block of a computed operand is a loop of 16 with the operand's own loops inside.
-        let computed = self.computed.iter().filter(|c| **c).count() as u64;
-        let each = if variant == Variant::Lanes { 1 } else { 1 + computed * 17 * (1 + self.turns) };
-        // How far k advances at a time.
-        let grain = match variant {
-            Variant::Lanes => class.lanes,
-            _ if class.software => 4,
-            _ => 32,
-        };
-        let most = if class.software { (4 * SOFTWARE_TURNS / each).clamp(4, SPAN as u64) as usize } else { SPAN };
-        let splits = wanted.max(self.k.div_ceil((most / grain * grain).max(grain))).min(room).max(1);
-        let span = self.k.div_ceil(splits).next_multiple_of(grain);
-        let turns = (span as u64 / 4).saturating_mul(each);
-        Shape { variant, blocks, tile, turned, splits: self.k.div_ceil(span).max(1), span, turns }
-    }
-
-    /// Whether `lanes` can run it. Code of a computed operand is written out for each element of a
-    /// lane's blocks, so that with loops it would be too long.
-    fn fits_lanes(&self, class: Class) -> bool {
-        class.lanes >= 4
-            && class.lanes.is_multiple_of(4)
-            && self.m.max(self.n) >= class.lanes
-            && (!any_computed(self) || (self.turns == 0 && !class.flat))
-    }
-
-    /// Whether `lanes` forms C transposed, and a lane's blocks of 4 rows and of 4 columns. A larger
-    /// tile reads less and compiles longer (on llvmpipe 8, 16 and 32 rows take 0.1, 0.12 and 0.2 s),
-    /// so it is for products that take long.
-    fn lane_blocks(&self, lanes: usize) -> (bool, [usize; 2]) {
-        let work = self.m as u64 * self.n as u64 * self.k as u64 * self.batch as u64;
-        let most = match work {
-            0..0x0010_0000 => 2,
-            0x0010_0000..0x0100_0000 => 4,
-            _ => 8,
-        };
-        let even = |rows: usize| {
-            let blocks = rows.div_ceil(4).max(1);
-            blocks.div_ceil(blocks.div_ceil(most))
-        };
-        let area = |rows: usize, columns: usize| {
-            let wide = 4 * lanes.max(1);
-            rows.next_multiple_of(4 * even(rows)) * columns.next_multiple_of(wide)
-        };
-        let turned = area(self.n, self.m) < area(self.m, self.n);
-        let (rows, columns) = if turned { (self.n, self.m) } else { (self.m, self.n) };
-        let m4 = even(rows);
-        // Wider rows of B come in longer runs: where a tile is low, or reads from far away.
-        let low = m4 <= 4 && work >= 0x0040_0000;
-        let wide = columns >= 32 * lanes && (low || work >= 0x4000_0000);
-        (turned, [m4, if wide { 2 } else { 1 }])
-    }
-
     /// The dispatches, given a shader with its sizes and accessors set.
     fn finish(
         &self,
@@ -173,7 +46,7 @@ impl Product {
         class: Class,
     ) -> Result<Vec<Dispatch>, LowerError> {
         let s = self.choose(class);
-        let checked = any_computed(self);
+        let checked = self.any_computed();
         if self.batch * self.m * self.n == 0 {
             return Ok(vec![]);
         }
@@ -184,19 +57,31 @@ impl Product {
             }
         }
         let shader = shader.set("SPLITS", s.splits)?.set("SPAN", s.span)?;
+        let Tiling { blocks, threads, turned, .. } = s.tiling;
         let shader = match s.variant {
-            Variant::Rows => {
-                shader.set("TM4", s.blocks[0])?.set("TN4", s.blocks[1])?.replace("rows_tile", &written_out(s.blocks))?
+            Variant::Rows => shader
+                .set("TM4", blocks[0])?
+                .set("TN4", blocks[1])?
+                .set("ROWS", threads)?
+                .replace("rows_tile", &written_out(blocks))?,
+            Variant::Tiled => {
+                let [rows, columns] = s.tiling.threads_by_side();
+                shader
+                    .set("THREADS_M", rows)?
+                    .set("THREADS_N", columns)?
+                    .set("TB_M", blocks[0])?
+                    .set("TB_N", blocks[1])?
+                    .set("STEP", s.tiling.step())?
+                    .replace("tiled_tile", &tiled_written_out(blocks))?
             }
-            Variant::Tiled => shader,
             Variant::Lanes => {
                 let mut shader = shader
                     .append(shaders::GEMM_LANES)
                     .set("LANES", class.lanes)?
-                    .set("LANE_M4", s.blocks[0])?
-                    .set("LANE_N4", s.blocks[1])?
-                    .replace("lanes_tile", &lanes_written_out(class.lanes, s.blocks))?;
-                if s.turned {
+                    .set("LANE_M4", blocks[0])?
+                    .set("LANE_N4", blocks[1])?
+                    .replace("lanes_tile", &lanes_written_out(class.lanes, blocks))?;
+                if turned {
                     shader = shader.set("LANE_ROWS", "N")?.set("LANE_COLUMNS", "M")?;
                     for (name, text) in LANES_TURNED {
                         shader = shader.replace(name, text)?;
@@ -209,10 +94,11 @@ impl Product {
         let shader = if self.pairs { halves::in_pairs(whole.clone())? } else { whole.clone() };
         let tiles = self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]) * self.batch * s.splits;
         let (entry, count) = match s.variant {
-            Variant::Rows => ("rows", tiles.div_ceil(ROWS)),
+            Variant::Rows => ("rows", tiles.div_ceil(threads)),
             Variant::Tiled => ("tiled", tiles),
             Variant::Lanes => ("lanes", tiles),
         };
+        let product = Some((self.clone(), s.tiling));
         let (name, entry, groups) = (label(a.plan, a.kernel), entry.to_string(), fold_groups(count));
         if s.splits == 1 {
             let (text, bound) = a.bindings(None, vectors)?;
@@ -227,6 +113,7 @@ impl Product {
                 scratch_bytes: 0,
                 turns: s.turns,
                 checked,
+                product,
             }]);
         }
         let elements = self.batch * self.m * self.n;
@@ -246,6 +133,7 @@ impl Product {
             scratch_bytes,
             turns: s.turns,
             checked,
+            product,
         };
         let (text, all) = a.bindings(Some(false), vectors)?;
         let used =
@@ -259,6 +147,7 @@ impl Product {
             scratch_bytes,
             turns: (s.splits + s.splits / 1024 + 1) as u64,
             checked,
+            product: None,
         };
         Ok(vec![first, second])
     }
@@ -271,6 +160,11 @@ impl Product {
 /// `name(i0, ...)` reading an operand at these indices.
 fn accessor(name: &str, index: Vec<Idx>, shape: &[usize], read: &Read) -> Result<String, LowerError> {
     Ok(function(name, &load(0, index), shape, std::slice::from_ref(read))?.text)
+}
+
+/// Whether one of the operands of a product is f16.
+fn any_halves(plan: &Plan, inputs: &[NodeId]) -> bool {
+    inputs.iter().take(2).any(|i| plan.graph.ty(*i).dtype == DType::F16)
 }
 
 pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) -> Result<Vec<Dispatch>, LowerError> {
@@ -290,6 +184,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         k: inner(&shapes[0], op.transpose_a),
         computed: [!plan.stored(inputs[0]), !plan.stored(inputs[1])],
         turns: 0,
+        halves: any_halves(plan, &inputs),
         pairs: node != out,
     };
     let reads = a.inputs(node)?;
@@ -369,21 +264,10 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
     p.finish(&a, shader, &vectors, bias, class)
 }
 
-/// The tile of `lanes` in rows and columns of C.
-fn lane_tile(turned: bool, [m4, n4]: [usize; 2], lanes: usize) -> [usize; 2] {
-    let (rows, columns) = (4 * m4, 4 * lanes * n4);
-    if turned { [columns, rows] } else { [rows, columns] }
-}
-
 /// Whether computing a node reads this buffer.
 fn reads_below(plan: &Plan, id: NodeId, buffer: BufferId) -> bool {
     if plan.stored(id) {
         return plan.storage[id.index()] == Some(buffer);
     }
     plan.graph.node(id).inputs.iter().any(|i| reads_below(plan, *i, buffer))
-}
-
-/// Whether an operand is computed in the kernel (it may then read any of the buffers).
-fn any_computed(p: &Product) -> bool {
-    p.computed.contains(&true)
 }

@@ -11,7 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{gemm, long_reduce, pointwise, rows};
+use super::gemm::{self, Product, Tiling};
+use super::{long_reduce, pointwise, rows};
 use crate::cell::rows::{Names, find, reduced};
 use crate::cell::wgsl::import::ImportError;
 use crate::cell::wgsl::{self, Function, PrintError, Read};
@@ -32,6 +33,8 @@ pub struct Class {
     pub max_buffer_bytes: usize,
     /// Printed code writes out short loops: where their turns would be too many.
     pub flat: bool,
+    /// How products are cut, where that fits; else as the table says.
+    pub tiling: Option<Tiling>,
 }
 
 /// What a binding is bound to.
@@ -68,6 +71,8 @@ pub struct Dispatch {
     /// Whether accesses must be checked at run time: always, but for plain products, whose indices
     /// follow from the shapes alone. (A gather's come from data.)
     pub checked: bool,
+    /// What the first dispatch of a product computes, and how it is cut.
+    pub product: Option<(Product, Tiling)>,
 }
 
 /// llvmpipe leaves its loops after 65,535 turns of an invocation, in silence.
@@ -319,5 +324,6 @@ fn printed(plan: &Plan, kernel: &Kernel, class: Class, of_rows: bool) -> Result<
         scratch_bytes: 0,
         turns: turns * per as u64,
         checked: true,
+        product: None,
     }))
 }

@@ -28,6 +28,7 @@ impl Slice {
 }
 
 /// The buffers of a program.
+#[derive(Clone)]
 pub struct Layout {
     /// By the plan's buffer numbers.
     pub slices: Vec<Slice>,

@@ -103,6 +103,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<O
         scratch_bytes,
         turns,
         checked: true,
+        product: None,
     };
     let turns = (parts + parts / CHAIN as usize + 1) as u64;
     let (text, bound) = stage(false)?;
@@ -115,6 +116,7 @@ pub(super) fn dispatches(plan: &Plan, kernel: &Kernel, class: Class) -> Result<O
         scratch_bytes,
         turns,
         checked: true,
+        product: None,
     };
     Ok(Some(vec![first, second]))
 }

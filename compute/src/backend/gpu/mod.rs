@@ -18,16 +18,19 @@ mod program;
 mod rows;
 pub mod shaders;
 mod staging;
+pub mod tune;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use device::Device;
 pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
+use gemm::{Product, Tiling};
 use kernel::Class;
 use layout::Slice;
 use program::Program;
 use staging::{Download, Upload};
+use tune::Choices;
 
 use super::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::{NodeId, TensorType};
@@ -67,6 +70,9 @@ pub struct Gpu {
     upload: Upload,
     download: Download,
     variants: Variants,
+    choices: Choices,
+    /// Overrides them. A function, so that a page, which sets none, does not carry the candidates.
+    pick: Option<Box<dyn Fn(&Product, Class) -> Option<Tiling>>>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -98,6 +104,8 @@ impl Gpu {
             upload: Upload::default(),
             download: Download::default(),
             variants: Variants::Device,
+            choices: Choices::default(),
+            pick: None,
             text: None,
         })
     }
@@ -105,6 +113,12 @@ impl Gpu {
     /// Chooses the variants of programs loaded from now on.
     pub fn set_variants(&mut self, variants: Variants) {
         self.variants = variants;
+    }
+
+    /// Programs loaded from now on cut their products by this one of the tilings that a tuner tries
+    /// ([`tune`]), where there are so many, else as the table says; `None`: as was chosen. To verify each.
+    pub fn set_candidate(&mut self, number: Option<usize>) {
+        self.pick = number.map(|k| Box::new(move |p: &Product, class| p.candidates(class).get(k).copied()) as _);
     }
 
     /// The next program's first dispatch runs this text, with the entry point and the bindings of
@@ -131,7 +145,7 @@ impl Gpu {
             Variants::Device | Variants::Naive => self.device.software,
         };
         let lanes = if self.variants == Variants::Software { 0 } else { self.device.lanes };
-        Class { software, lanes, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false }
+        Class { software, lanes, max_buffer_bytes: self.device.max_buffer_bytes(), flat: false, tiling: None }
     }
 
     fn storage_usage() -> wgpu::BufferUsages {
@@ -181,7 +195,8 @@ impl Gpu {
     async fn replay(&mut self, program: ProgramId, after: &mut (dyn FnMut(&str) + Send)) -> BackendResult<()> {
         let unknown = || BackendError::Unknown(format!("program {}", program.0));
         let p = self.programs.get(&program).ok_or_else(unknown)?;
-        let (labels, probe): (Vec<String>, _) = (p.labels().map(str::to_string).collect(), p.buffers.first().cloned());
+        let (labels, probe): (Vec<String>, _) =
+            (p.labels().map(str::to_string).collect(), p.places.slices.first().cloned());
         // Uploads are not the first kernel's time.
         self.flush()?;
         self.barrier(probe.as_ref()).await?;
@@ -222,7 +237,7 @@ impl Gpu {
         let unknown = || BackendError::Unknown(format!("node {} of program {}", node.0, program.0));
         let p = self.programs.get(&program).ok_or_else(unknown)?;
         let slot = p.plan.storage.get(node.index()).copied().flatten().ok_or_else(unknown)?;
-        let buffer = p.buffers.get(slot.0 as usize).ok_or_else(unknown)?;
+        let buffer = p.places.slices.get(slot.0 as usize).ok_or_else(unknown)?;
         Ok((buffer.clone(), p.plan.graph.ty(node).clone()))
     }
 }
@@ -238,6 +253,10 @@ impl Backend for Gpu {
         self.next += 1;
         self.programs.insert(id, program);
         Ok(id)
+    }
+
+    fn gpu(&mut self) -> Option<&mut Gpu> {
+        Some(self)
     }
 
     fn unload(&mut self, program: ProgramId) {

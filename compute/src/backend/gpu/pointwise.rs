@@ -210,5 +210,6 @@ fn made(mut a: Accessors, what: &str, count: usize) -> Result<Option<Dispatch>, 
         scratch_bytes: 0,
         turns: 0,
         checked: false,
+        product: None,
     }))
 }

@@ -5,15 +5,16 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::device::{Device, Pipeline};
-use super::kernel::{self, Dispatch, Place, SOFTWARE_TURNS};
+use super::gemm::Tiling;
+use super::kernel::{self, Class, Dispatch, Place, SOFTWARE_TURNS};
 use super::layout::{self, Layout, Slice, lay_out, step_buffer};
 use super::{Gpu, Variants};
 use crate::backend::{BackendError, BackendResult};
-use crate::plan::Plan;
 use crate::plan::pack::Together;
+use crate::plan::{Kernel, Plan};
 
 /// One recorded dispatch.
-struct Step {
+pub(super) struct Step {
     label: String,
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
@@ -24,21 +25,41 @@ pub struct Program {
     pub plan: Arc<Plan>,
     /// What errors call it.
     pub name: String,
-    /// By the plan's buffer numbers; leaves are shared with other programs.
-    pub buffers: Vec<Slice>,
+    /// Where its buffers and packs lie; leaves are shared with other programs.
+    pub places: Layout,
     /// Those that die with the program.
     pub own: Vec<wgpu::Buffer>,
+    /// Class and tiling of each product.
+    pub tilings: Vec<(String, Tiling)>,
     steps: Vec<Step>,
     copies: Vec<(Slice, Slice)>,
+}
+
+/// The dispatches of a kernel. A product takes the tiling that was chosen for its class.
+fn lower(gpu: &Gpu, plan: &Plan, k: &Kernel, class: Class) -> Result<Vec<Dispatch>, kernel::LowerError> {
+    if gpu.variants == Variants::Naive {
+        return kernel::naive(plan, k, class);
+    }
+    let made = kernel::dispatches(plan, k, class)?;
+    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match &gpu.pick {
+        Some(pick) => pick(p, class),
+        None => gpu.choices.get(&p.key()),
+    });
+    match tiling {
+        Some(_) => kernel::dispatches(plan, k, Class { tiling, ..class }),
+        None => Ok(made),
+    }
 }
 
 pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     check_leaves(gpu, &plan)?;
     let mut own = vec![];
     match build(gpu, &plan, &mut own) {
-        Ok((buffers, steps, copies)) => {
+        Ok(Built { places, dispatches, steps, copies }) => {
             let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
-            Ok(Program { plan, name, buffers, own, steps, copies })
+            let products = dispatches.iter().filter_map(|d| d.product.as_ref());
+            let tilings = products.map(|(p, tiling)| (p.key(), *tiling)).collect();
+            Ok(Program { plan, name, places, own, tilings, steps, copies })
         }
         Err(e) => {
             // A program that failed leaves nothing behind but leaves.
@@ -81,8 +102,7 @@ fn dispatches(gpu: &mut Gpu, plan: &Plan, laid_out: impl Fn(usize) -> bool) -> B
             done = t.kernels.end;
             continue;
         }
-        let made = if naive { kernel::naive(plan, kernel, class) } else { kernel::dispatches(plan, kernel, class) };
-        out.extend(made.map_err(failed)?);
+        out.extend(lower(gpu, plan, kernel, class).map_err(failed)?);
     }
     if let (Some(text), Some(first)) = (gpu.text.take(), out.first_mut()) {
         first.code = text;
@@ -91,7 +111,7 @@ fn dispatches(gpu: &mut Gpu, plan: &Plan, laid_out: impl Fn(usize) -> bool) -> B
     Ok(out)
 }
 
-fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
+pub(super) fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
     let most = device.limits.max_storage_buffers_per_shader_stage as usize;
     let side = device.limits.max_compute_workgroups_per_dimension;
     let message = if d.bound.len() > most {
@@ -111,11 +131,16 @@ fn check_limits(device: &Device, d: &Dispatch) -> BackendResult<()> {
     Err(BackendError::Kernel { kernel: d.label.clone(), message })
 }
 
-type Built = (Vec<Slice>, Vec<Step>, Vec<(Slice, Slice)>);
+struct Built {
+    places: Layout,
+    dispatches: Vec<Dispatch>,
+    steps: Vec<Step>,
+    copies: Vec<(Slice, Slice)>,
+}
 
 fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResult<Built> {
-    let Layout { slices: buffers, packs } = lay_out(gpu, plan, own)?;
-    let dispatches = dispatches(gpu, plan, |p| packs.get(p).is_some_and(Option::is_some))?;
+    let places = lay_out(gpu, plan, own)?;
+    let dispatches = dispatches(gpu, plan, |p| places.packs.get(p).is_some_and(Option::is_some))?;
     for d in &dispatches {
         check_limits(&gpu.device, d)?;
     }
@@ -133,25 +158,13 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
             Entry::Occupied(e) => e.into_mut(),
             Entry::Vacant(e) => e.insert(gpu.device.pipeline(d)?),
         };
-        let missing = || BackendError::Kernel {
-            kernel: d.label.clone(),
-            message: "it names a buffer that the plan lacks".into(),
-        };
-        let mut bound = vec![];
-        for b in &d.bound {
-            let buffer = match b.place {
-                Place::Buffer(id) => buffers.get(id.0 as usize),
-                Place::Pack(p) => packs.get(p).and_then(Option::as_ref),
-                Place::Scratch => scratch.as_ref(),
-            };
-            bound.push((b.binding, buffer.ok_or_else(missing)?));
-        }
-        let group = gpu.device.bind_group(&d.label, &made.layout, &bound)?;
-        steps.push(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups });
+        steps.push(step(&mut gpu.device, d, made, &places, scratch.as_ref())?);
     }
     let mut copies = vec![];
     for (from, to) in &plan.copies {
-        let (Some(a), Some(b)) = (buffers.get(from.0 as usize), buffers.get(to.0 as usize)) else { continue };
+        let (Some(a), Some(b)) = (places.slices.get(from.0 as usize), places.slices.get(to.0 as usize)) else {
+            continue;
+        };
         if a.buffer == b.buffer {
             // Of one pack: no copy goes from a buffer to itself.
             let between = Slice::whole(step_buffer(gpu, "between places of a pack", a.bytes as usize, own)?);
@@ -160,7 +173,39 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
             copies.push((a.clone(), b.clone()));
         }
     }
-    Ok((buffers, steps, copies))
+    Ok(Built { places, dispatches, steps, copies })
+}
+
+/// A dispatch with its buffers.
+pub(super) fn step(
+    device: &mut Device,
+    d: &Dispatch,
+    made: &Pipeline,
+    places: &Layout,
+    scratch: Option<&Slice>,
+) -> BackendResult<Step> {
+    let missing =
+        || BackendError::Kernel { kernel: d.label.clone(), message: "it names a buffer that the plan lacks".into() };
+    let mut bound = vec![];
+    for b in &d.bound {
+        let buffer = match b.place {
+            Place::Buffer(id) => places.slices.get(id.0 as usize),
+            Place::Pack(p) => places.packs.get(p).and_then(Option::as_ref),
+            Place::Scratch => scratch,
+        };
+        bound.push((b.binding, buffer.ok_or_else(missing)?));
+    }
+    let group = device.bind_group(&d.label, &made.layout, &bound)?;
+    Ok(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups })
+}
+
+impl Step {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        let [x, y, z] = self.groups;
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 impl Program {
@@ -181,12 +226,7 @@ impl Program {
             return;
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for step in &self.steps[which] {
-            pass.set_pipeline(&step.pipeline);
-            pass.set_bind_group(0, &step.group, &[]);
-            let [x, y, z] = step.groups;
-            pass.dispatch_workgroups(x, y, z);
-        }
+        self.steps[which].iter().for_each(|step| step.encode(&mut pass));
     }
 
     /// The copies of new states at a step's end.

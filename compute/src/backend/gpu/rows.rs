@@ -127,5 +127,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         scratch_bytes: 0,
         turns: text.turns,
         checked: true,
+        product: None,
     }))
 }

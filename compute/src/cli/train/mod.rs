@@ -13,24 +13,24 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::checkpoint::{Checkpoint, Cursor, weights_from_bytes};
-use crate::cli::args::TrainArgs;
+use crate::cli::args::{TrainArgs, TuneChoice};
 use crate::cli::device::{self, block_on};
 use crate::cli::error::io;
 use crate::cli::plan::thousands;
 use crate::cli::report::{Report, Standing, duration};
 use crate::cli::run_dir::RunDir;
 use crate::cli::runs::write_whole;
-use crate::cli::{CliError, data, recipes, system};
+use crate::cli::{CliError, data, recipes, system, tune};
 use crate::metrics::Evaluation;
 use crate::recipe::{Precision, Recipe};
-use crate::train::folder::{MODEL_CARD, ModelCard};
+use crate::train::folder::{KERNELS, MODEL_CARD, ModelCard};
 use crate::train::{Part, Trainer};
 
 /// See the module's introduction.
 pub fn train(args: &TrainArgs) -> Result<(), CliError> {
     let interrupted = system::interrupted();
     let start = open(args)?;
-    let mut trainer = trainer_for(args, &start.recipe)?;
+    let mut trainer = trainer_for(args, &start)?;
     if let Some(file) = &args.init {
         let bytes = std::fs::read(file).map_err(io(file, "read the weights"))?;
         let name = file.display().to_string();
@@ -50,6 +50,7 @@ pub fn train(args: &TrainArgs) -> Result<(), CliError> {
         }
     };
     write_card(&dir, &trainer)?;
+    tune::keep(trainer.session(), &dir.view().path(KERNELS))?;
     let report = Report::new(args.json, trainer.step_count(), trainer.total_steps());
     let mut run = Run {
         cursor: from.map(|c| c.cursor).unwrap_or_default(),
@@ -76,6 +77,9 @@ struct Start {
 
 fn open(args: &TrainArgs) -> Result<Start, CliError> {
     match (&args.resume, &args.recipe) {
+        (Some(_), _) if args.kernels.tune != TuneChoice::Auto => Err(CliError::Usage(
+            "a resumed run keeps the tilings that it began with; leave out --tune, or start a new run".into(),
+        )),
         (Some(root), _) => {
             let mut dir = RunDir::open(root)?;
             let text = dir.view().recipe()?;
@@ -127,10 +131,19 @@ fn only_length_differs(old: &Recipe, new: &Recipe) -> Result<(), CliError> {
 
 /// Data, device and trainer of a recipe. The data come first: their absence should not wait for
 /// a device.
-fn trainer_for(args: &TrainArgs, recipe: &Recipe) -> Result<Trainer, CliError> {
-    let data = data::load_for(recipe)?;
-    let session = device::session(&args.device)?;
-    Ok(device::trainer(session, recipe.clone(), data)?)
+fn trainer_for(args: &TrainArgs, start: &Start) -> Result<Trainer, CliError> {
+    let data = data::load_for(&start.recipe)?;
+    let mut session = device::session(&args.device)?;
+    let was = start.from.as_ref().map(|c| c.cursor.adapter.as_str());
+    let kernels = |dir: &RunDir| dir.view().path(KERNELS);
+    // A run keeps the tilings that it began with: others would give other bits.
+    let kept = start.dir.as_ref().is_some_and(|dir| tune::resume(&mut session, &kernels(dir), was));
+    if !kept {
+        tune::prepare(&mut session, args.kernels.tune);
+    }
+    let mut trainer = device::trainer(session, start.recipe.clone(), data)?;
+    tune::search(trainer.session(), if kept { TuneChoice::Off } else { args.kernels.tune })?;
+    Ok(trainer)
 }
 
 /// Another device or build gives other bits: said, not refused.

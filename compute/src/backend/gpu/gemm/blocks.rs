@@ -68,7 +68,7 @@ pub(super) fn unaligned(name: &str, of: &Fours, numel: usize) -> String {
     )
 }
 
-/// What a block past the end of k is; `tiled` walks k in steps of 32.
+/// What a block past the end of k is; `tiled` walks k in steps of 32 or of a divisor.
 pub(super) fn past_end(k: usize) -> &'static str {
     if k.is_multiple_of(32) { "" } else { "    if (k >= K) {\n        return mat4x4<f32>();\n    }\n" }
 }
@@ -146,6 +146,43 @@ pub(super) fn written_out([tm, tn]: [usize; 2]) -> String {
         "fn rows_tile(part: i32, batch: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {{
 {sums}    for (var k = k_begin; k < k_end; k += 4) {{
 {rows}{columns}    }}
+{puts}}}
+"
+    )
+}
+
+/// `tiled_tile` written out for `tm` by `tn` blocks an invocation.
+pub(super) fn tiled_written_out([tm, tn]: [usize; 2]) -> String {
+    let each = |f: &dyn Fn(usize, usize) -> String| -> String {
+        (0..tn).flat_map(|j| (0..tm).map(move |i| (i, j))).map(|(i, j)| f(i, j)).collect()
+    };
+    let sums = each(&|i, j| format!("    var c{i}_{j} = mat4x4<f32>();\n"));
+    let rows: String =
+        (0..tm).map(|i| format!("            let a{i} = tile_a[q * A_BLOCKS + row + {i} * THREADS_M];\n")).collect();
+    let columns: String = (0..tn)
+        .map(|j| {
+            let products: String = (0..tm).map(|i| format!("            c{i}_{j} += b{j} * a{i};\n")).collect();
+            format!("            let b{j} = tile_block_b(q, column + {j} * THREADS_N);\n{products}")
+        })
+        .collect();
+    let puts = each(&|i, j| {
+        let at = format!("m0 + 4 * (row + {i} * THREADS_M), n0 + 4 * (column + {j} * THREADS_N)");
+        format!("    put_block(part, batch, {at}, c{i}_{j});\n")
+    });
+    format!(
+        "fn tiled_tile(part: i32, batch: i32, lane: i32, m0: i32, n0: i32, k_begin: i32, k_end: i32) {{
+    let row = lane / THREADS_N;
+    let column = lane % THREADS_N;
+{sums}    for (var k = k_begin; k < k_end; k += 4 * STEP) {{
+        fetch(batch, lane, m0, n0, k);
+        workgroupBarrier();
+        for (var q = 0; q < STEP; q++) {{
+{rows}{columns}        }}
+        workgroupBarrier();
+    }}
+    if (batch >= BATCH) {{
+        return;
+    }}
 {puts}}}
 "
     )

@@ -4,7 +4,7 @@ use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
 use super::super::pointwise::{self, Fours};
 use super::super::shaders;
 use super::blocks::NO_STORE;
-use super::{Product, Variant, accessor, fours, reads_below};
+use super::{Product, Variant, accessor, any_halves, fours, reads_below};
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read, element};
 use crate::cell::{Idx, ax};
@@ -110,6 +110,7 @@ pub(in super::super) fn forward(
         k: w[1] * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        halves: any_halves(plan, &inputs),
         pairs: node != out,
     };
     let reads = a.inputs(node)?;
@@ -165,6 +166,7 @@ pub(in super::super) fn backward_x(
         k: w[0] / op.geometry.groups * w[2] * w[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        halves: any_halves(plan, &inputs),
         pairs: node != out,
     };
     let reads = a.inputs(node)?;
@@ -210,6 +212,7 @@ pub(in super::super) fn backward_w(
         k: dy[0] * dy[2] * dy[3],
         computed: computed(plan, &inputs, [1, 0]),
         turns: 0,
+        halves: any_halves(plan, &inputs),
         pairs: false,
     };
     let reads = a.inputs(out)?;

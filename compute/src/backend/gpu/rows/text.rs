@@ -188,7 +188,7 @@ impl Writer<'_> {
     fn with_elements(&mut self, c: &Cell) -> Cell {
         match c {
             Cell::Load(input, ix) => {
-                let number = self.reads[*input].dtype .is_float();
+                let number = self.reads[*input].dtype.is_float();
                 let varies = ix.iter().any(|i| i.uses_axis(self.rows.axis));
                 if !number || !varies || !is_inside(self.shapes, self.dims, *input, ix) {
                     return c.clone();
