@@ -17,11 +17,9 @@ use tests::{backends, networks, steps};
 /// A backend whose kernels may bind no more than so many bytes.
 struct Small(Box<dyn Backend>, DeviceInfo);
 
-impl Small {
-    fn new(inner: Box<dyn Backend>, bytes: usize) -> Box<dyn Backend> {
-        let info = DeviceInfo { max_buffer_bytes: Some(bytes), ..inner.info().clone() };
-        Box::new(Small(inner, info))
-    }
+fn small(inner: Box<dyn Backend>, bytes: usize) -> Box<dyn Backend> {
+    let info = DeviceInfo { max_buffer_bytes: Some(bytes), ..inner.info().clone() };
+    Box::new(Small(inner, info))
 }
 
 impl Backend for Small {
@@ -90,7 +88,7 @@ fn parts_make_the_steps_of_the_whole_batch() {
     for (name, backend) in backends::both() {
         for recipe in recipes() {
             let of_run = |limit: usize| {
-                let mut t = trainer(Small::new(backend(), limit), &recipe).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let mut t = trainer(small(backend(), limit), &recipe).unwrap_or_else(|e| panic!("{name}: {e}"));
                 let parts = t.parts().map(|p| p.size);
                 let losses = block_on(steps::losses(&mut t, 5));
                 let score = block_on(t.evaluate(Part::Test)).map(|e| e.loss);
@@ -113,7 +111,7 @@ fn parts_make_the_steps_of_the_whole_batch() {
 fn a_run_in_parts_resumes() {
     let layers = LAYERS.replace("\"flatten\"", "\"flatten\", \"dropout 0.5\"");
     let recipe = networks::recipe(&layers, 32, "[augment]\nflip = true");
-    let new = || trainer(Small::new(backends::cpu(), LIMIT), &recipe).unwrap_or_else(|e| panic!("{e}"));
+    let new = || trainer(small(backends::cpu(), LIMIT), &recipe).unwrap_or_else(|e| panic!("{e}"));
     let mut through = new();
     block_on(steps::losses(&mut through, 3));
     let (weights, state) = block_on(through.snapshot()).unwrap_or_else(|e| panic!("{e}"));
@@ -128,7 +126,7 @@ fn a_run_in_parts_resumes() {
 
 #[test]
 fn what_is_of_the_whole_batch_is_not_taken_in_parts() {
-    let error = |recipe: &Recipe| match trainer(Small::new(backends::cpu(), LIMIT), recipe) {
+    let error = |recipe: &Recipe| match trainer(small(backends::cpu(), LIMIT), recipe) {
         Err(e) => e.to_string(),
         Ok(_) => panic!("it cannot be the same"),
     };
@@ -142,7 +140,7 @@ fn what_is_of_the_whole_batch_is_not_taken_in_parts() {
     };
     assert!(error(&weighted).contains("belong to the whole batch"));
     // Its weights alone are too large: no part helps.
-    match trainer(Small::new(backends::cpu(), 100 << 10), &networks::recipe(LAYERS, 32, "")) {
+    match trainer(small(backends::cpu(), 100 << 10), &networks::recipe(LAYERS, 32, "")) {
         Err(TrainError::Backend(e)) => assert!(e.to_string().contains("needs a buffer"), "{e}"),
         other => panic!("{:?}", other.map(|t| t.parts().map(|p| p.size)).map_err(|e| e.to_string())),
     }
@@ -153,7 +151,7 @@ fn what_is_of_the_whole_batch_is_not_taken_in_parts() {
 fn a_part_that_diverges_is_found() {
     let mut recipe = networks::recipe(LAYERS, 32, "");
     recipe.optimizer.lr = 1e30;
-    let mut t = trainer(Small::new(backends::cpu(), LIMIT), &recipe).unwrap_or_else(|e| panic!("{e}"));
+    let mut t = trainer(small(backends::cpu(), LIMIT), &recipe).unwrap_or_else(|e| panic!("{e}"));
     let mut stopped = None;
     for _ in 0..5 {
         t.step().unwrap_or_else(|e| panic!("{e}"));

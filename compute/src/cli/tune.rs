@@ -189,6 +189,7 @@ mod tests {
             detail: "Vulkan, NVIDIA 570.86".into(),
             max_buffer_bytes: None,
             cache_bytes: 0,
+            half_bytes: 2,
         }
     }
 

@@ -38,7 +38,8 @@ fn accumulator(g: &mut Graph, of: &str, shape: &[usize]) -> NodeId {
 
 /// Adds `value` to its accumulator.
 fn accumulate(g: &mut Graph, of: &str, value: NodeId) -> OpResult<()> {
-    let sum = accumulator(g, of, &g.shape(value).to_vec());
+    let shape = g.shape(value).to_vec();
+    let sum = accumulator(g, of, &shape);
     let next = g.binary(Binary::Add, sum, value)?;
     g.rename(next, format!("accumulated.{of}.next"));
     g.update(sum, next);

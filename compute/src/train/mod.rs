@@ -22,7 +22,6 @@ use crate::graph::NodeId;
 use crate::network::{ImageShape, ModelError, RING, Source, TrainStep, train_step_from};
 use crate::nn::init;
 use crate::optim::scale;
-use crate::plan::PlanError;
 use crate::recipe::{Precision, Recipe};
 use crate::session::Session;
 use crate::tensor::DType;
@@ -43,7 +42,7 @@ pub enum TrainError {
     )]
     Diverged { step: usize, loss: f64, tensor: String },
     #[error("{reason}. It cannot be taken in parts: {why}")]
-    Indivisible { reason: PlanError, why: &'static str },
+    Indivisible { reason: BackendError, why: &'static str },
     #[error(
         "at step {step} the gradients overflow f16 even with the loss scaled by {scale}: nothing is learned any more. Try train.precision=f32, or a smaller optimizer.lr"
     )]
@@ -161,7 +160,7 @@ impl Trainer {
         (self.steps, self.parts) = (BTreeMap::new(), None);
         match self.session.load(&self.network.graph) {
             Ok(id) => self.steps.insert(batch, id),
-            Err(BackendError::Plan(reason)) => {
+            Err(reason @ BackendError::Plan(_)) => {
                 self.load_parts(reason)?;
                 return self.write_images();
             }

@@ -7,7 +7,6 @@ use crate::backend::{BackendError, ProgramId};
 use crate::checkpoint::Named;
 use crate::network::parts::{SHARE, indivisible, part_step, update_step};
 use crate::network::{TrainStep, train_step_from};
-use crate::plan::PlanError;
 use crate::tensor::Tensor;
 
 /// What tells the random numbers of one part from those of another: added to the seed.
@@ -18,7 +17,7 @@ pub struct Parts {
     /// Images of a part.
     pub size: usize,
     /// Why: the tensor that did not fit.
-    pub reason: PlanError,
+    pub reason: BackendError,
     /// By images: of a part, and of what batches leave over.
     steps: BTreeMap<usize, ProgramId>,
     update: ProgramId,
@@ -43,7 +42,7 @@ impl Trainer {
 
     /// Loads the programs of the largest parts, of a half, a quarter ... of the batch, that the device can hold.
     /// Errors: a recipe whose batch is indivisible; a single image that does not fit.
-    pub(super) fn load_parts(&mut self, reason: PlanError) -> Result<(), TrainError> {
+    pub(super) fn load_parts(&mut self, reason: BackendError) -> Result<(), TrainError> {
         if let Some(why) = indivisible(&self.recipe) {
             return Err(TrainError::Indivisible { reason, why });
         }
@@ -51,13 +50,13 @@ impl Trainer {
         let mut size = batch;
         let network = loop {
             if size == 1 {
-                return Err(BackendError::Plan(reason).into());
+                return Err(reason.into());
             }
             size = size.div_ceil(2);
             let network = part_step(&self.source, &self.recipe, self.shape, size)?;
             match self.session.plan(&network.graph) {
                 Ok(_) => break network,
-                Err(BackendError::Plan(PlanError::TooLarge { .. })) => {}
+                Err(BackendError::Plan(_)) => {}
                 Err(e) => return Err(e.into()),
             }
         };

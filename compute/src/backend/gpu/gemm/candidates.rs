@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn product(batch: usize, m: usize, n: usize, k: usize, computed: [bool; 2]) -> Product {
-        Product { file: ("matmul.wgsl", ""), batch, m, n, k, computed, turns: 0 }
+        Product { file: ("matmul.wgsl", ""), batch, m, n, k, computed, turns: 0, halves: false, pairs: false }
     }
 
     fn classes() -> [Class; 3] {
