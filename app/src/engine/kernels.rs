@@ -82,14 +82,16 @@ pub fn list(live: &Live, devices: &Devices) -> Result<Vec<KernelInfo>, String> {
         .iter()
         .map(|k| {
             let first = k.main();
+            let mut ops: Vec<String> = k.outputs.iter().map(op).collect();
+            ops.dedup();
             let naive = shaders(kernel::naive(plan, k, own))?;
             let fast = shaders(kernel::dispatches(plan, k, own))?;
             let other = shaders(kernel::dispatches(plan, k, opposite))?;
             let form = if devices.software { Form::Shared } else { Form::Registers };
             let other = (other != fast && other != naive).then_some((form, other));
             Ok(KernelInfo {
-                label: name(&first),
-                op: op(&first),
+                label: k.outputs.iter().map(name).collect::<Vec<_>>().join(", "),
+                op: ops.join(", "),
                 shape: g.shape(first).to_vec(),
                 reads: k.reads.iter().map(name).collect(),
                 inlined: k.inlined.iter().map(op).collect(),
