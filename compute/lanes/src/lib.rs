@@ -28,5 +28,6 @@ pub use run::Scratch;
 pub use simd::{NOWHERE, keep_larger};
 pub use strides::Strides;
 
-/// Most lanes of a block.
-pub const BLOCK: usize = 512;
+/// Most lanes of a block: a register is 4 KiB, and some of them stay in the nearest cache. Half as many cost elementwise
+/// kernels of large tensors 15 to 30 % more (measured 2026-11-27, Zen 5).
+pub const BLOCK: usize = 1024;

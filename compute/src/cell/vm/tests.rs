@@ -153,7 +153,9 @@ fn reductions_over_a_flat_position_are_one() {
 #[test]
 fn short_rows_run_several_at_once() {
     let row = |v| vec![Idx::Axis(v)];
-    for (shape, tiled) in [([2, 40, 30], true), ([3, 7, 64], true), ([1, 1000, 2], true), ([2, 3, 300], false)] {
+    for (shape, tiled) in
+        [([2, 40, 30], true), ([3, 7, 64], true), ([1, 1000, 2], true), ([2, 3, 300], true), ([2, 3, 600], false)]
+    {
         let (x, m) = (TensorType::f32(shape), TensorType::f32([shape[2]]));
         let data = vec![fill(&x, &Fill::Uniform(-1.0, 1.0), 7), fill(&m, &Fill::Uniform(0.5, 1.5), 8)];
         let whole = || load(0, (0..3).map(Idx::Axis).collect::<Vec<_>>());
