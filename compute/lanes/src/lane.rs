@@ -1,7 +1,7 @@
 //! Instructions on registers with a value for each lane, masks included.
 
 use crate::instr::{Int, Val};
-use crate::kinds::{IdxOp, Red};
+use crate::kinds::{Cmp, IdxOp, Red};
 use crate::run::{Machine, outside};
 use crate::simd::{self, Src};
 use crate::{Float, View};
@@ -40,6 +40,36 @@ impl<T: Float> Machine<'_, T> {
             }
         }
         self.r.g[d as usize] = dst;
+    }
+
+    /// 1 where `a op 0` holds, else 0. What rises or falls from lane to lane is not compared lane by lane: it is 0 in one
+    /// of them at most, and changes sign once.
+    pub(crate) fn compare_int(&self, op: Cmp, a: Int, out: &mut [T]) -> Result<(), String> {
+        let truth = |yes: bool| if yes { T::ONE } else { T::ZERO };
+        let holds = |lane: usize| op.holds(self.int(a, lane), 0);
+        match (a, op) {
+            (Int::U(_), _) => out.fill(truth(holds(self.lo))),
+            (Int::A(r, by), Cmp::Eq | Cmp::Ne) if by != 0 => {
+                out.fill(truth(op == Cmp::Ne));
+                let at = self.r.i[r as usize].wrapping_neg();
+                let lane = usize::try_from(at / by).ok().and_then(|l| l.checked_sub(self.lo));
+                if let Some(o) = lane.filter(|_| at % by == 0).and_then(|l| out.get_mut(l)) {
+                    *o = truth(op == Cmp::Eq);
+                }
+            }
+            (Int::A(..), Cmp::Lt | Cmp::Le | Cmp::Gt | Cmp::Ge) if !out.is_empty() => {
+                let first = holds(self.lo);
+                let (mut low, mut high) = (0, out.len());
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    if holds(self.lo + middle) == first { low = middle + 1 } else { high = middle }
+                }
+                out[..low].fill(truth(first));
+                out[low..].fill(truth(!first));
+            }
+            _ => (self.lo..).zip(out).for_each(|(lane, o)| *o = truth(holds(lane))),
+        }
+        Ok(())
     }
 
     /// `d = floor(a / b)` or `a mod b`, b a power of two.

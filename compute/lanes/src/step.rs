@@ -157,14 +157,7 @@ impl<T: Float> Machine<'_, T> {
                 });
             }
             Instr::LLoad(d, input, at) => return self.gather(*d, *input, *at),
-            Instr::LCmpInt(d, op, a) => {
-                return self.lane_op(*d, |m, out| {
-                    for (lane, o) in (m.lo..).zip(out) {
-                        *o = if op.holds(m.int(*a, lane), 0) { T::ONE } else { T::ZERO };
-                    }
-                    Ok(())
-                });
-            }
+            Instr::LCmpInt(d, op, a) => return self.lane_op(*d, |m, out| m.compare_int(*op, *a, out)),
             Instr::LFinite(d, a) => {
                 return self.lane_op(*d, |m, out| {
                     let one = |x: T| if x.finite() { T::ONE } else { T::ZERO };

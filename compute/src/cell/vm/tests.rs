@@ -1,7 +1,7 @@
 //! The compiled programs against the tree-walking evaluation, over the samples of every op page.
 
 use super::*;
-use crate::cell::{Idx, Red, Var, at, ax, eval, load};
+use crate::cell::{Cmp, Idx, Red, Var, at, ax, cmp_idx, eval, load, num, when};
 use crate::ops::{Fill, PAGES};
 use crate::tensor::{DType, unravel};
 
@@ -176,5 +176,18 @@ fn short_rows_run_several_at_once() {
         let cell = whole() * load(1, row(1));
         assert!(compile(&cell, &x, &[&x, &by_row]).expect("a program").line.is_none(), "{shape:?}");
         compare(&cell, &x, &[&x, &by_row], &data, 5000).unwrap_or_else(|e| panic!("{e}: {shape:?}"));
+    }
+}
+
+/// Comparisons of what rises or falls from lane to lane: hit, missed between two lanes, and past either end.
+#[test]
+fn indices_are_compared_as_defined() {
+    let y = TensorType::f32([9, 2500]);
+    for op in [Cmp::Lt, Cmp::Le, Cmp::Gt, Cmp::Ge, Cmp::Eq, Cmp::Ne] {
+        for (rising, place) in [(1, 1), (3, 2), (3, 700), (-1, -3), (-3, -701), (7, 4000), (1, -5)] {
+            let left = ax(1) * Idx::Const(rising);
+            let cell = when(cmp_idx(op, left, ax(0) * Idx::Const(place)), num(1.0), num(-1.0));
+            compare(&cell, &y, &[], &[], 5000).unwrap_or_else(|e| panic!("{e}: {op:?} {rising} {place}"));
+        }
     }
 }
