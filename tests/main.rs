@@ -16,9 +16,6 @@ mod gradients;
 mod heap;
 mod kernels;
 mod mixed;
-#[path = "../app/src/widgets/nameless.rs"]
-#[allow(dead_code, reason = "as format")]
-mod nameless;
 mod parts;
 mod pictures;
 mod plans;

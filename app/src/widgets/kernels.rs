@@ -2,12 +2,12 @@
 //! and as it runs), sizes, the time it takes here, and an editor that runs what the reader wrote
 //! and compares it with the definition.
 
+use compute::backend::gpu::nameless;
 use leptos::task::spawn_local;
 
 use super::alert::alert;
 use super::format::number;
 use super::live::Live;
-use super::nameless::nameless;
 use crate::engine::client::engine;
 use crate::engine::kernels::{Form, Timing};
 use crate::engine::{KernelInfo, Reply, Request, Shader};

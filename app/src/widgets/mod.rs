@@ -15,7 +15,6 @@ pub mod kernels;
 pub mod latest;
 pub mod live;
 pub mod matrix;
-mod nameless;
 pub mod pick;
 pub mod picture;
 pub mod plot;

@@ -8,7 +8,7 @@ use super::device::{Device, Pipeline};
 use super::gemm::Tiling;
 use super::kernel::{self, Class, Dispatch, Place, SOFTWARE_TURNS};
 use super::layout::{self, Layout, Slice, lay_out, step_buffer};
-use super::{Gpu, Variants};
+use super::{Gpu, Variants, nameless};
 use crate::backend::{BackendError, BackendResult};
 use crate::plan::pack::Together;
 use crate::plan::{Kernel, Plan};
@@ -150,10 +150,10 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
         bytes => Some(Slice::whole(step_buffer(gpu, "partial sums", bytes, own)?)),
     };
     // Kernels with one text share a pipeline.
-    let mut known: BTreeMap<(&str, &str), Pipeline> = BTreeMap::new();
+    let mut known: BTreeMap<(String, &str, bool), Pipeline> = BTreeMap::new();
     let mut steps = vec![];
     for d in &dispatches {
-        let key = (d.code.as_str(), d.entry.as_str());
+        let key = (nameless(&d.code), d.entry.as_str(), d.checked);
         let made = match known.entry(key) {
             Entry::Occupied(e) => e.into_mut(),
             Entry::Vacant(e) => e.insert(gpu.device.pipeline(d)?),

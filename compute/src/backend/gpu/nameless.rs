@@ -1,7 +1,7 @@
-//! When two kernels have one text.
+//! When two kernels have one text: they share a pipeline, and the page shows them as one.
 
-/// A text without its comments, with the names of its buffers and helpers, which number the nodes of a
-/// graph, counted from their first use: two kernels that differ in nothing else are one.
+/// A text without its comments, with the names of its buffers and functions, which number the nodes of a
+/// graph (`b12`, `n7`, `p7_2`), counted from their first use: two kernels that differ in nothing else are one.
 pub fn nameless(code: &str) -> String {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
     let plain: Vec<&str> = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
@@ -12,8 +12,10 @@ pub fn nameless(code: &str) -> String {
         let (before, from) = rest.split_at(start);
         let (word, after) = from.split_at(from.find(|c| !inside(c)).unwrap_or(from.len()));
         out += before;
-        let digits = ["b", "n", "f_"].iter().find_map(|p| word.strip_prefix(p));
-        if digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit())) {
+        let number = ["b", "n", "p", "v", "f_"].iter().find_map(|p| word.strip_prefix(p));
+        let counts =
+            |d: &str| d.starts_with(|c: char| c.is_ascii_digit()) && d.bytes().all(|c| c.is_ascii_digit() || c == b'_');
+        if number.is_some_and(counts) {
             let k = seen.iter().position(|s| *s == word).unwrap_or_else(|| {
                 seen.push(word);
                 seen.len() - 1
@@ -38,5 +40,7 @@ mod tests {
         assert_eq!(nameless("// w(6)\nb1"), nameless("// w(7)\nb1"));
         assert_ne!(nameless("b1 - b2 + b1"), nameless("b1 - b2 + b2"));
         assert_ne!(nameless("f32(b1)"), nameless("i32(b1)"));
+        assert_eq!(nameless("v7_2(p7_2(b1))"), nameless("v9_2(p9_2(b4))"));
+        assert_ne!(nameless("v7(at)"), nameless("v7(to)"));
     }
 }
