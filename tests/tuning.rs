@@ -155,6 +155,8 @@ fn the_clock_decides_and_the_result_stays() {
     for variants in BOTH {
         let mut l = loaded(variants, Choices::default());
         let table = l.result();
+        // Another program, with the same memory.
+        let other = l.gpu.load(l.plan.clone()).expect("loads");
         // The third is the fastest; the table's and it come again at the end.
         let seen = l.tune(|k, again| if k == 2 || again { 0.5 } else { 1.0 });
         assert_eq!(seen.len(), 2, "{seen:?}");
@@ -168,6 +170,8 @@ fn the_clock_decides_and_the_result_stays() {
         assert!(l.gpu.unfit().is_empty());
         let tuned = l.result();
         assert_eq!(tuned.len(), table.len());
+        l.gpu.run(other).expect("runs");
+        assert_eq!(block_on(l.gpu.read_f64(other, l.plan.output("y").expect("an output"))).expect("reads"), tuned);
         for (a, b) in table.iter().zip(&tuned) {
             assert!((a - b).abs() < 1e-4, "{a} and {b}");
         }

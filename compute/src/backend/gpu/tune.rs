@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Gpu;
 pub use super::gemm::{CANDIDATES, NoTiling, Tiling};
 use super::kernel::{self, Class, Dispatch};
-use super::layout::{Layout, Slice};
+use super::layout::{Layout, Slice, free};
 use super::program::{Step, check_limits, load, step};
 use crate::backend::{BackendResult, ProgramId};
 
@@ -159,10 +159,12 @@ impl Gpu {
         let unlike = |(class, tiling): &(String, Tiling)| self.choices.get(class).is_some_and(|c| c != *tiling);
         let stale = self.programs.iter().filter(|(_, p)| p.tilings.iter().any(unlike));
         for id in stale.map(|(id, _)| *id).collect::<Vec<ProgramId>>() {
-            let Some(old) = self.programs.remove(&id) else { continue };
-            old.own.into_iter().for_each(|b| self.device.free(b));
-            let new = load(self, old.plan)?;
-            self.programs.insert(id, new);
+            let Some(plan) = self.programs.get(&id).map(|p| p.plan.clone()) else { continue };
+            // Beside the old one, whose buffers it takes over.
+            let new = load(self, plan)?;
+            if let Some(old) = self.programs.insert(id, new) {
+                free(self, old.own);
+            }
         }
         Ok(())
     }
