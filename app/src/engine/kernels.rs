@@ -81,7 +81,8 @@ pub fn list(live: &Live, devices: &Devices) -> Result<Vec<KernelInfo>, String> {
     plan.kernels
         .iter()
         .map(|k| {
-            let first = k.main();
+            // Of outputs that differ in size the largest says what the kernel is about.
+            let widest = k.outputs.iter().max_by_key(|o| g.ty(**o).numel()).copied().unwrap_or(k.main());
             let mut ops: Vec<String> = k.outputs.iter().map(op).collect();
             ops.dedup();
             let naive = shaders(kernel::naive(plan, k, own))?;
@@ -92,7 +93,7 @@ pub fn list(live: &Live, devices: &Devices) -> Result<Vec<KernelInfo>, String> {
             Ok(KernelInfo {
                 label: k.outputs.iter().map(name).collect::<Vec<_>>().join(", "),
                 op: ops.join(", "),
-                shape: g.shape(first).to_vec(),
+                shape: g.shape(widest).to_vec(),
                 reads: k.reads.iter().map(name).collect(),
                 inlined: k.inlined.iter().map(op).collect(),
                 flops: k.flops,
