@@ -152,12 +152,14 @@ fn updates_alike_are_one_dispatch() {
 fn packs_change_no_bit() {
     let layers = "[\"conv 4 kernel 3 padding 1\", \"batch-norm\", \"relu\", \"flatten\", \"linear 6\", \"linear 5\"]";
     let step = networks::Step::new(&networks::recipe(layers, 8, ""), &networks::images(8, 8, 5), 8);
-    let run = |forward_first: bool| {
+    // What another program reads first: nothing, all weights, or one of them.
+    let run = |first: Option<compute::graph::NodeId>| {
         let mut session = Session::new(backends::gpu(), Fusion::default());
-        if forward_first {
+        if let Some(node) = first {
             let mut forward = step.network.graph.clone();
+            let shown = forward.neg(node).expect("neg");
             forward.updates.clear();
-            forward.outputs = vec![("logits".into(), step.network.logits)];
+            forward.outputs = vec![("shown".into(), shown)];
             session.load(&forward).expect("loads");
         }
         let program = session.load(&step.network.graph).expect("loads");
@@ -172,7 +174,10 @@ fn packs_change_no_bit() {
         let names = step.network.graph.updates.iter().map(|(leaf, _)| step.network.graph.node(*leaf).name.clone());
         names.map(|n| pollster::block_on(session.leaf(&n)).expect("read")).collect::<Vec<_>>()
     };
-    assert_eq!(run(false), run(true));
+    let packed = run(None);
+    for first in [step.network.logits, step.network.params[0], step.network.params[1]] {
+        assert_eq!(run(Some(first)), packed);
+    }
 }
 
 #[test]

@@ -73,22 +73,26 @@ fn lay_out_pack(
         step_buffer(gpu, "pack of a step", total, own)?
     } else {
         let name = |id: &NodeId| plan.graph.node(*id).name.as_str();
-        let known = leaves.first().and_then(|id| gpu.leaves.get(name(id))).map(|l| l.slice.buffer.clone());
-        let buffer = match known {
-            Some(buffer) => buffer,
-            None if leaves.iter().any(|id| gpu.leaves.contains_key(name(id))) => return Ok(None),
-            None => gpu.device.buffer("pack of leaves", total, Gpu::storage_usage())?,
-        };
-        for (id, at) in leaves.iter().zip(&starts) {
-            let ty = plan.graph.ty(*id);
-            let slice = Slice::part(&buffer, *at, ty.bytes());
-            match gpu.leaves.get(name(id)) {
-                Some(known) if known.slice == slice => {}
-                Some(_) => return Ok(None),
-                None => add_leaf(gpu, plan, *id, slice)?,
+        let part = |buffer: &wgpu::Buffer, id: NodeId, at: usize| Slice::part(buffer, at, plan.graph.ty(id).bytes());
+        let known: Vec<Slice> =
+            leaves.iter().filter_map(|id| gpu.leaves.get(name(id))).map(|l| l.slice.clone()).collect();
+        match known.first().map(|s| s.buffer.clone()) {
+            // All of them, and so: a leaf alone at the beginning of its own buffer is no pack.
+            Some(buffer) => {
+                let wanted = leaves.iter().zip(&starts).map(|(id, at)| part(&buffer, *id, *at));
+                if !wanted.eq(known) {
+                    return Ok(None);
+                }
+                buffer
+            }
+            None => {
+                let buffer = gpu.device.buffer("pack of leaves", total, Gpu::storage_usage())?;
+                for (id, at) in leaves.iter().zip(&starts) {
+                    add_leaf(gpu, plan, *id, part(&buffer, *id, *at))?;
+                }
+                buffer
             }
         }
-        buffer
     };
     for ((k, b), at) in buffers().zip(&starts) {
         slices[k] = Some(Slice::part(&buffer, *at, b.bytes));
