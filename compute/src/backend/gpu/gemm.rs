@@ -12,6 +12,7 @@
 mod blocks;
 mod candidates;
 pub(super) mod conv2d;
+mod direct;
 mod fours;
 mod halves;
 mod shape;
@@ -89,6 +90,7 @@ impl Product {
                 }
                 shader
             }
+            Variant::Direct => self.write_direct(shader, &s.tiling, class)?,
         };
         let whole = shader.append(&a.functions());
         let shader = if self.pairs { halves::in_pairs(whole.clone())? } else { whole.clone() };
@@ -97,6 +99,7 @@ impl Product {
             Variant::Rows => ("rows", tiles.div_ceil(threads)),
             Variant::Tiled => ("tiled", tiles),
             Variant::Lanes => ("lanes", tiles),
+            Variant::Direct => ("direct", self.direct_groups(&s.tiling)),
         };
         let product = Some((self.clone(), s.tiling));
         let (name, entry, groups) = (label(a.plan, a.kernel), entry.to_string(), fold_groups(count));
@@ -186,6 +189,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         turns: 0,
         halves: any_halves(plan, &inputs),
         pairs: node != out,
+        window: None,
     };
     let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
