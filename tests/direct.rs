@@ -56,7 +56,7 @@ fn few_channels() -> Vec<Sample> {
         ([2, 3, 9, 16], 36, [3, 3], Geometry { padding: [1, 1], ..g }),
         ([3, 1, 13, 11], 9, [5, 5], Geometry { padding: [4, 3], ..g }),
         ([2, 3, 15, 17], 10, [7, 7], Geometry { stride: [2, 2], padding: [3, 3], ..g }),
-        ([2, 8, 10, 13], 8, [3, 2], Geometry { groups: 4, stride: [1, 3], dilation: [2, 2], padding: [1, 2], ..g }),
+        ([2, 8, 10, 13], 8, [3, 2], Geometry { groups: 4, stride: [1, 3], dilation: [2, 2], padding: [1, 2] }),
         ([5, 6, 7, 12], 6, [3, 3], Geometry { groups: 6, padding: [1, 1], ..g }),
         ([1, 4, 6, 6], 7, [1, 1], g),
         ([2, 8, 5, 9], 5, [2, 3], Geometry { dilation: [1, 4], padding: [0, 4], ..g }),

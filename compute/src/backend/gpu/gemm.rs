@@ -1,7 +1,8 @@
 //! Products and convolutions: sizes, tiles, splits and accessors for the shaders built on
 //! `shared/gemm.wgsl`.
 //!
-//! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
+//! Which variant runs: a forward convolution of few channels is `direct`, without unfolded patches ([`direct`]);
+//! everything else is a product of matrices: on a software device (one SIMD lane an invocation, memory reads slow, no
 //! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
 //! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums that would be long
