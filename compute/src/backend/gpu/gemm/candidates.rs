@@ -8,7 +8,7 @@ use crate::backend::gpu::kernel::Class;
 pub const CANDIDATES: usize = 6;
 
 impl Product {
-    /// Tilings that fit, the table's first, at most [`CANDIDATES`].
+    /// Tilings that fit, the table's first, at most [`CANDIDATES`]; the direct form of a convolution among them, if it fits.
     pub fn candidates(&self, class: Class) -> Vec<Tiling> {
         let class = Class { tiling: None, ..class };
         let table = self.table(class);

@@ -4,10 +4,12 @@
 //! On software devices the table takes it wherever it compiles soon. On llvmpipe the first layer of seed-cnn-32 takes 0.3 of
 //! a product's time, with subgroups and without, and compiles in a third of it; 8 channels take 0.6, and 7 x 7 taps 0.5.
 //!
-//! On GPUs, of which none has measured it, the table takes it where the pixels of a run fit an invocation's registers.
-//! Then a weight, one of four that come from workgroup memory at once, serves four positions, and all arithmetic
-//! counts. The product of 27 taps and 32 channels, in tiles of 64 x 64 with k in steps of 32, uses less than half of its
-//! own, and finds every pixel of a patch by divisions. In any case the tuner times both.
+//! On GPUs, of which none has run it, the table takes it where the pixels of a run fit an invocation's registers: Mesa's
+//! compiler for RDNA 2 needs 88 of them for 3 channels of 3 x 3 taps (10 waves a SIMD), at most 128 for what the table takes
+//! (8 waves), 208 for 5 x 5 (4 waves), and spills none. Then a weight, one of four that come from workgroup memory at once,
+//! serves four positions, and all arithmetic counts. The product of 27 taps and 32 channels, in tiles of 64 x 64 with
+//! k in steps of 32, uses less than half of its own, and finds every pixel of a patch by divisions. In any case the
+//! tuner times both.
 
 use std::collections::BTreeSet;
 
@@ -24,8 +26,8 @@ const FEW: usize = 8;
 const WRITTEN: usize = 640;
 const SHORT_WRITTEN: usize = 320;
 const LONG: u64 = 1 << 27;
-/// Pixels of a run: on a software device they lie in a cache, on a GPU in registers. The fewest have a lane of Intel's, 128,
-/// of which the table leaves a quarter to everything else; others have 255.
+/// Pixels of a run: on a software device they lie in a cache, on a GPU in registers. A lane of Intel's has the
+/// fewest, 128, of which the table leaves a quarter to everything else; others have twice as many.
 const SOFTWARE_PIXELS: usize = 320;
 const GPU_PIXELS: usize = 128;
 const GPU_TABLE: usize = 96;
@@ -47,12 +49,13 @@ pub struct Window {
 }
 
 impl Window {
-    /// Of a convolution with these weights and this result; `None` if its channels are not few.
+    /// Of a convolution with these weights and this result; `None` if its channels or taps are not few.
     pub fn new(geometry: Geometry, w: &[usize], y: &[usize]) -> Option<Window> {
         let (channels, kernel, row) = (w[1], [w[2], w[3]], y[3]);
-        let some = channels * kernel[0] * kernel[1] * row > 0;
+        let taps = channels.saturating_mul(kernel[0]).saturating_mul(kernel[1]);
+        let few = channels <= FEW && (1..=WRITTEN / 4).contains(&taps) && row > 0;
         let [stride, dilation] = [geometry.stride[1], geometry.dilation[1]];
-        (some && channels <= FEW).then_some(Window { channels, kernel, stride, dilation, row })
+        few.then_some(Window { channels, kernel, stride, dilation, row })
     }
 
     /// Columns that a run sees, from its first on.
