@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use compute::backend::cpu::Cpu;
-use compute::backend::gpu::tune::CANDIDATES;
+use compute::backend::gpu::tune::{CANDIDATES, Tiling};
 use compute::backend::gpu::{AdapterChoice, Gpu, Limits, Variants};
 use compute::backend::{Backend, Memory};
 use compute::graph::{Graph, TensorType};
@@ -30,7 +30,12 @@ pub async fn gpu(limits: Limits) -> Gpu {
 /// Any adapter with some kernels: its own with all it allows, others held to what every browser grants.
 pub async fn gpu_as(variants: Variants) -> Gpu {
     let own = variants == Variants::Device;
-    let mut gpu = gpu(if own { Limits::Adapter } else { Limits::WebGpuDefaults }).await;
+    gpu_with(variants, if own { Limits::Adapter } else { Limits::WebGpuDefaults }).await
+}
+
+/// An adapter with the kernels of another kind of device, and with these limits.
+pub async fn gpu_with(variants: Variants, limits: Limits) -> Gpu {
+    let mut gpu = gpu(limits).await;
     gpu.set_variants(variants);
     gpu
 }
@@ -66,13 +71,31 @@ pub async fn check_candidates(all: &[Sample]) {
     let mut wrong = vec![];
     for samples in all.chunks(BATCH) {
         let known = verify::expect(samples).unwrap_or_else(|e| panic!("{e}"));
-        for v in [Variants::Device, Variants::Software, Variants::Hardware] {
+        // Subgroups are there only natively.
+        for (v, limits) in [
+            (Variants::Device, Limits::Adapter),
+            (Variants::Software, Limits::WebGpuDefaults),
+            (Variants::Hardware, Limits::WebGpuDefaults),
+            (Variants::Hardware, Limits::Adapter),
+        ] {
             for k in 1..CANDIDATES {
-                let mut gpu = gpu_as(v).await;
+                let mut gpu = gpu_with(v, limits).await;
                 gpu.set_candidate(Some(k));
-                wrong.extend(failures(&mut gpu, &format!("{v:?}, candidate {k}"), &known).await);
+                wrong.extend(failures(&mut gpu, &format!("{v:?}, {limits:?}, candidate {k}"), &known).await);
             }
         }
+    }
+    none_failed(&wrong, all);
+}
+
+/// Samples with the kernels of real GPUs, every product cut like this where it fits.
+pub async fn check_tiling(all: &[Sample], tiling: Tiling) {
+    let mut wrong = vec![];
+    for samples in all.chunks(BATCH) {
+        let known = verify::expect(samples).unwrap_or_else(|e| panic!("{e}"));
+        let mut gpu = gpu_with(Variants::Hardware, Limits::Adapter).await;
+        gpu.set_tiling(Some(tiling));
+        wrong.extend(failures(&mut gpu, &tiling.to_string(), &known).await);
     }
     none_failed(&wrong, all);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use compute::backend::gpu::tune::{CANDIDATES, Choices, Tiling, Tuner};
-use compute::backend::gpu::{Gpu, Variants};
+use compute::backend::gpu::{Gpu, Limits, Variants};
 use compute::backend::{Backend, ProgramId};
 use compute::graph::{Graph, TensorType};
 use compute::ops::conv2d::{Conv2d, Conv2dBackwardW, Conv2dBackwardX, Geometry};
@@ -17,7 +17,7 @@ use compute::plan::Plan;
 use compute::rewrite::Fusion;
 use compute::tensor::Tensor;
 use pollster::block_on;
-use tests::suite::{self, check_candidates};
+use tests::suite::{self, check_candidates, check_tiling};
 
 use crate::resume::chainrule;
 
@@ -80,6 +80,20 @@ fn every_candidate_of_convolutions_computes_the_definition() {
     block_on(check_candidates(&convolutions()));
 }
 
+/// A GPU's subgroup holds several teams. The subgroups of a software device have few lanes, so that there only
+/// teams of half as many are more than one.
+#[test]
+fn teams_within_a_subgroup_compute_the_definition() {
+    let all: Vec<Sample> = products().into_iter().chain(convolutions()).collect();
+    for text in ["lanes 4x2 by 4", "lanes 2x1 by 4 turned split 2"] {
+        block_on(check_tiling(&all, text.parse().expect("a tiling")));
+    }
+    let mut choices = Choices::default();
+    choices.insert("matmul 1x128x128x128 stored f32", "lanes 4x2 by 4".parse().expect("a tiling"));
+    let l = loaded(Variants::Hardware, choices);
+    assert!(l.gpu.unfit().is_empty() && l.gpu.choices_in_use().len() == 1, "the tiling is not used");
+}
+
 #[test]
 fn candidates_equal_stored_operands() {
     block_on(suite::candidates_equal_stored_operands());
@@ -104,7 +118,7 @@ struct Loaded {
 }
 
 fn loaded(variants: Variants, choices: Choices) -> Loaded {
-    let mut gpu = block_on(suite::gpu_as(variants));
+    let mut gpu = block_on(suite::gpu_with(variants, Limits::Adapter));
     gpu.set_choices(choices);
     let g = graph();
     let plan = Arc::new(Plan::new(&g, &Fusion::default(), None).expect("a plan"));

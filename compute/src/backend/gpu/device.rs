@@ -159,7 +159,7 @@ pub struct Device {
     pub info: wgpu::AdapterInfo,
     pub limits: wgpu::Limits,
     pub software: bool,
-    /// Lanes of its subgroups, where all have as many; 0 without subgroups.
+    /// Lanes of its smallest subgroups; 0 without subgroups, and on a software device whose subgroups differ.
     pub lanes: usize,
     fault: Fault,
     /// Objects made so far.
@@ -204,7 +204,7 @@ impl Device {
         let (software, limits) = (is_software(&info), device.limits());
         let subgroups = device.features().contains(wgpu::Features::SUBGROUP);
         let fixed = info.subgroup_min_size == info.subgroup_max_size;
-        let lanes = if subgroups && fixed { info.subgroup_min_size as usize } else { 0 };
+        let lanes = if subgroups && (fixed || !software) { info.subgroup_min_size as usize } else { 0 };
         Ok(Device { device, queue, info, limits, software, lanes, fault, objects: 0, now_bytes: 0, peak_bytes: 0 })
     }
 

@@ -5,9 +5,10 @@
 //! everything else is a product of matrices: on a software device (one SIMD lane an invocation, memory reads slow, no
 //! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
-//! workgroup-tiled `tiled`, or small register tiles when a side is narrow. Sums that would be long
-//! chains, and products with too few tiles to fill a device, are split along k ([`shape`]; what else may
-//! be worth a try is in [`candidates`]). Operands are read in whole vec4s where memory allows
+//! workgroup-tiled `tiled`, or small register tiles when a side is narrow, or `lanes` with several teams in a
+//! subgroup where a tuner measures it to be faster. Sums that would be long chains, and products with too few
+//! tiles to fill a device, are split along k ([`shape`]; what else may be worth a try is in [`candidates`]).
+//! Operands are read in whole vec4s where memory allows
 //! ([`blocks`], [`fours`]), and results may be stored as f16 ([`halves`]).
 
 mod blocks;
@@ -79,10 +80,11 @@ impl Product {
             Variant::Lanes => {
                 let mut shader = shader
                     .append(shaders::GEMM_LANES)
-                    .set("LANES", class.lanes)?
+                    .set("LANES", threads)?
+                    .set("TEAMS", s.tiling.teams(class))?
                     .set("LANE_M4", blocks[0])?
                     .set("LANE_N4", blocks[1])?
-                    .replace("lanes_tile", &lanes_written_out(class.lanes, blocks))?;
+                    .replace("lanes_tile", &lanes_written_out(threads, blocks, s.tiling.teams(class) == 1))?;
                 if turned {
                     shader = shader.set("LANE_ROWS", "N")?.set("LANE_COLUMNS", "M")?;
                     for (name, text) in LANES_TURNED {
@@ -95,11 +97,11 @@ impl Product {
         };
         let whole = shader.append(&a.functions());
         let shader = if self.pairs { halves::in_pairs(whole.clone())? } else { whole.clone() };
-        let tiles = self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]) * self.batch * s.splits;
+        let (tiles, parts) = (self.m.div_ceil(s.tile[0]) * self.n.div_ceil(s.tile[1]), self.batch * s.splits);
         let (entry, count) = match s.variant {
-            Variant::Rows => ("rows", tiles.div_ceil(threads)),
-            Variant::Tiled => ("tiled", tiles),
-            Variant::Lanes => ("lanes", tiles),
+            Variant::Rows => ("rows", (tiles * parts).div_ceil(threads)),
+            Variant::Tiled => ("tiled", tiles * parts),
+            Variant::Lanes => ("lanes", tiles.div_ceil(s.tiling.teams(class)) * parts),
             Variant::Direct => ("direct", self.direct_groups(&s.tiling)),
         };
         let product = Some((self.clone(), s.tiling));

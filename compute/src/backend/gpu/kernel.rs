@@ -27,7 +27,7 @@ use crate::tensor::DType;
 pub struct Class {
     /// A software device: no workgroup memory, large register tiles.
     pub software: bool,
-    /// Lanes of its subgroups, where all have as many; 0 without subgroups.
+    /// Lanes of its smallest subgroups; 0 without subgroups, and on a software device whose subgroups differ.
     pub lanes: usize,
     /// The largest scratch buffer.
     pub max_buffer_bytes: usize,

@@ -123,6 +123,12 @@ impl Gpu {
         self.pick = number.map(|k| Box::new(move |p: &Product, class| p.candidates(class).get(k).copied()) as _);
     }
 
+    /// Programs loaded from now on cut their products like this where it fits, else as the table says; `None`: as was
+    /// chosen. To verify what no candidate is here.
+    pub fn set_tiling(&mut self, tiling: Option<Tiling>) {
+        self.pick = tiling.map(|t| Box::new(move |_: &Product, _| Some(t)) as _);
+    }
+
     /// The next program's first dispatch runs this text, with the entry point and the bindings of
     /// its own: for readers who edit a kernel.
     pub fn set_text(&mut self, code: String) {

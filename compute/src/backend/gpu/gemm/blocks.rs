@@ -213,8 +213,8 @@ pub(super) const LANES_TURNED: [(&str, &str); 3] = [
     ),
 ];
 
-/// `lanes_tile` written out for `m4` blocks of 4 rows and `n4` of 4 columns a lane.
-pub(super) fn lanes_written_out(lanes: usize, [m4, n4]: [usize; 2]) -> String {
+/// `lanes_tile` written out for `m4` blocks of 4 rows and `n4` of 4 columns a lane. `alone`: a workgroup is one team.
+pub(super) fn lanes_written_out(lanes: usize, [m4, n4]: [usize; 2], alone: bool) -> String {
     let across = lanes / 4;
     let each = |f: &dyn Fn(usize) -> String| -> String { (0..n4).map(f).collect() };
     let sums: String = (0..4 * m4).map(|r| each(&|j| format!("    var c{r}_{j} = vec4<f32>();\n"))).collect();
@@ -229,8 +229,8 @@ pub(super) fn lanes_written_out(lanes: usize, [m4, n4]: [usize; 2]) -> String {
             rows += &format!("        let a{group} = lane_rows(batch, own_m + {r}, k + own_k);\n");
         }
         for q in 0..lanes {
-            let from = block * across + q / 4;
-            rows += &format!("        let x{r}_{q} = subgroupShuffle(a{group}[{}][{}], {from}u);\n", r % 4, q % 4);
+            let from = format!("{}{}u", if alone { "" } else { "first + " }, block * across + q / 4);
+            rows += &format!("        let x{r}_{q} = subgroupShuffle(a{group}[{}][{}], {from});\n", r % 4, q % 4);
             let (new, sign) = if q == 0 { ("var ", "=") } else { ("", "+=") };
             rows += &each(&|j| format!("        {new}s{r}_{j} {sign} x{r}_{q} * b{}_{j}[{}];\n", q / 4, q % 4));
         }
@@ -242,13 +242,14 @@ pub(super) fn lanes_written_out(lanes: usize, [m4, n4]: [usize; 2]) -> String {
         format!("    lane_put(part, batch, {at}, mat4x4<f32>({}));\n", block.join(", "))
     };
     let puts: String = (0..m4).map(|i| each(&|j| put(i, j))).collect();
+    let end = if alone { "" } else { "    if (!keep) {\n        return;\n    }\n" };
     format!(
-        "fn lanes_tile(part: i32, batch: i32, lane: i32, m0: i32, n: i32, k_begin: i32, k_end: i32) {{
+        "fn lanes_tile(part: i32, batch: i32, lane: i32, first: u32, m0: i32, n: i32, k_begin: i32, k_end: i32, keep: bool) {{
     let own_m = m0 + lane / {across} * 4;
     let own_k = lane % {across} * 4;
 {sums}    for (var k = k_begin; k < k_end; k += {lanes}) {{
 {columns}{rows}    }}
-{puts}}}
+{end}{puts}}}
 "
     )
 }

@@ -1,7 +1,7 @@
 //! The tilings that are worth a try for a product: what a tuner measures. Few, because each is compiled and
 //! timed: on a GPU a moment, on a software device some tenths of a second.
 
-use super::shape::{Product, Tiling, Variant, even};
+use super::shape::{Product, TEAM, Tiling, Variant, even};
 use crate::backend::gpu::kernel::Class;
 
 /// The most candidates of a product.
@@ -57,13 +57,14 @@ impl Product {
     }
 
     /// Tiles in workgroup memory from 64 x 64 to 128 x 128, 8 x 8 an invocation, and, for GPUs whose
-    /// caches do as well, without workgroup memory.
+    /// caches do as well, without workgroup memory: by teams of a subgroup, or each invocation alone.
     fn tiled_on_gpu(&self, class: Class) -> Vec<Tiling> {
         let tiled = |blocks, threads| self.tiling(Variant::Tiled, blocks, threads, false, class);
         let mut out = vec![tiled([2, 2], 64)];
+        out.extend(self.teams_on_gpu(class));
         out.extend(self.blocks([[2, 2]]).into_iter().map(|b| self.tiling(Variant::Rows, b, 64, false, class)));
         match (self.m > 64, self.n > 64) {
-            (true, true) => out.extend([tiled([2, 2], 256), tiled([2, 2], 128), tiled([2, 1], 256)]),
+            (true, true) => out.extend([tiled([2, 2], 256), tiled([2, 2], 128)]),
             (true, false) => out.extend([tiled([2, 1], 256), tiled([1, 1], 64)]),
             (false, true) => out.extend([tiled([1, 2], 256), tiled([2, 2], 128), tiled([1, 1], 64)]),
             (false, false) => out.extend([tiled([1, 1], 64), tiled([1, 1], 128)]),
@@ -76,12 +77,22 @@ impl Product {
     fn narrow_on_gpu(&self, table: Tiling, class: Class) -> Vec<Tiling> {
         let rows = |blocks| self.tiling(Variant::Rows, blocks, 64, false, class);
         let mut out = vec![rows(table.blocks)];
+        out.extend(self.teams_on_gpu(class));
         let wide = if self.m < self.n { [[1, 1], [1, 4]] } else { [[1, 1], [4, 1]] };
         out.extend(self.blocks(wide).into_iter().map(rows));
         if self.m.min(self.n) > 4 {
             out.push(self.tiling(Variant::Tiled, [1, 1], 64, false, class));
         }
         out
+    }
+
+    /// Up to 16 rows, which the lanes of a team hand round, by 64 columns: 128 sums a lane.
+    fn teams_on_gpu(&self, class: Class) -> Option<Tiling> {
+        let team = TEAM.min(class.lanes);
+        let (turned, _) = self.lane_blocks(team);
+        let (rows, columns) = if turned { (self.n, self.m) } else { (self.m, self.n) };
+        let blocks = [even(rows, 4), if columns > 4 * team { 2 } else { 1 }];
+        (team > 0).then(|| self.tiling(Variant::Lanes, blocks, team, turned, class))
     }
 
     /// Tiles in blocks, none wider than the product.
@@ -161,14 +172,15 @@ mod tests {
             [
                 "tiled 1x1 by 256",
                 "tiled 2x2 by 64",
+                "lanes 4x2 by 8 split 2",
                 "rows 2x2 by 64",
                 "tiled 2x2 by 256 split 4",
-                "tiled 2x2 by 128 split 2",
-                "tiled 2x1 by 256 split 2"
+                "tiled 2x2 by 128 split 2"
             ]
         );
         let narrow = tiles(product(1, 64, 10, 20_000, [false, false]), gpu);
         assert!(narrow[0].starts_with("rows") && narrow.iter().any(|t| t.starts_with("tiled")), "{narrow:?}");
+        assert!(narrow.iter().any(|t| t.starts_with("lanes")), "{narrow:?}");
     }
 
     /// 16 KiB, WebGPU's default, for every tile of `tiled`.
@@ -193,7 +205,7 @@ mod tests {
             ("tiled 1x1 by 256", rows),
             ("tiled 1x1 by 32", gpu),
             ("tiled 4x4 by 256", gpu),
-            ("lanes 4x1 by 8", gpu),
+            ("lanes 4x1 by 32", gpu),
             ("lanes 4x1 by 8", rows),
             ("lanes 4x1 by 16", lanes),
             // A is computed.
@@ -205,7 +217,13 @@ mod tests {
             let tiling = text.parse().unwrap();
             assert_eq!(p.choose(Class { tiling: Some(tiling), ..class }), p.choose(class), "{text}");
         }
-        let fits: Tiling = "rows 1x4 by 64".parse().unwrap();
-        assert_eq!(p.choose(Class { tiling: Some(fits), ..gpu }).tiling, fits);
+        for text in ["rows 1x4 by 64", "lanes 4x2 by 8", "lanes 4x2 by 4"] {
+            let fits: Tiling = text.parse().unwrap();
+            assert_eq!(p.choose(Class { tiling: Some(fits), ..gpu }).tiling, fits);
+        }
+        // No team is larger than the smallest subgroup.
+        let tiling = "lanes 4x2 by 8".parse().unwrap();
+        let small = Class { lanes: 4, ..gpu };
+        assert_eq!(p.choose(Class { tiling: Some(tiling), ..small }), p.choose(small));
     }
 }

@@ -12,6 +12,10 @@ const SPAN: usize = 4096;
 /// Workgroups of the table: invocations of `rows` (`ROWS`) and of `tiled`.
 const ROWS: usize = 16;
 const TILED: usize = 256;
+/// Lanes of a workgroup of `lanes` on a GPU: a team, which is smaller there than a subgroup, leaves few to do alone.
+const LANES: usize = 64;
+/// Lanes of a team on a GPU.
+pub(super) const TEAM: usize = 8;
 /// Blocks of 4x4 floats that fit 16 KiB, WebGPU's default limit of workgroup memory.
 pub(super) const MEMORY_BLOCKS: usize = 256;
 
@@ -53,7 +57,7 @@ pub struct Tiling {
     pub variant: Variant,
     /// What an invocation computes, in blocks of 4 rows and 4 columns.
     pub blocks: [usize; 2],
-    /// Invocations of a workgroup; of `lanes` the lanes of a subgroup.
+    /// Invocations of a workgroup; of `lanes` the lanes of a team.
     pub threads: usize,
     /// Whether `lanes` forms C transposed.
     pub turned: bool,
@@ -112,7 +116,7 @@ impl FromStr for Tiling {
 pub(super) struct Shape {
     pub variant: Variant,
     pub tiling: Tiling,
-    /// Tile of an invocation of `rows` and `direct`, or of a workgroup of the others.
+    /// Tile of an invocation of `rows` and `direct`, of a workgroup of `tiled`, of a team of `lanes`.
     pub tile: [usize; 2],
     pub splits: usize,
     pub span: usize,
@@ -128,6 +132,11 @@ impl Tiling {
             128 => [8, 16],
             _ => [16, 16],
         }
+    }
+
+    /// Teams of a workgroup of `lanes`.
+    pub(super) fn teams(&self, class: Class) -> usize {
+        if class.software { 1 } else { (LANES / self.threads).max(1) }
     }
 
     /// By how many blocks `tiled` advances along k at a time.
@@ -179,7 +188,7 @@ impl Product {
     /// What it says of products of matrices.
     pub(super) fn product_table(&self, class: Class) -> Tiling {
         let variant = match class.software {
-            true if self.fits_lanes(class) => Variant::Lanes,
+            true if self.fits_lanes(class.lanes, class) => Variant::Lanes,
             false if self.m > 16 && self.n > 16 => Variant::Tiled,
             _ => Variant::Rows,
         };
@@ -228,7 +237,8 @@ impl Product {
             (true, Variant::Lanes) => 64 / class.lanes.max(1),
             (true, _) => 64,
             (_, Variant::Tiled) => 256,
-            _ => 16_384,
+            (_, Variant::Lanes) => 16_384 / threads.max(1),
+            (_, Variant::Rows | Variant::Direct) => 16_384,
         };
         let splits = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
         self.with_splits(one, splits, class)
@@ -252,7 +262,7 @@ impl Product {
         let each = if tiling.variant == Variant::Lanes { 1 } else { 1 + computed * 17 * (1 + self.turns) };
         // How far k advances at a time.
         let grain = match tiling.variant {
-            Variant::Lanes => class.lanes,
+            Variant::Lanes => tiling.threads,
             _ if class.software => 4,
             _ => 32,
         };
@@ -269,7 +279,11 @@ impl Product {
     pub(super) fn fits(&self, t: &Tiling, class: Class) -> bool {
         let within = |most: [usize; 2]| t.blocks.iter().zip(most).all(|(b, most)| (1..=most).contains(b));
         let runs = match t.variant {
-            Variant::Lanes => class.software && t.threads == class.lanes && self.fits_lanes(class) && within([8, 2]),
+            Variant::Lanes => {
+                let team =
+                    if class.software { t.threads == class.lanes } else { [TEAM / 2, TEAM].contains(&t.threads) };
+                team && self.fits_lanes(t.threads, class) && within([8, 2])
+            }
             Variant::Tiled => !class.software && [64, 128, 256].contains(&t.threads) && within([2, 2]),
             Variant::Direct => self.fits_direct(t, class),
             Variant::Rows => [16, 64].contains(&t.threads) && within([self.widest(0, 4), self.widest(1, 4)]),
@@ -277,19 +291,19 @@ impl Product {
         runs && (t.variant == Variant::Lanes || !t.turned) && t.splits <= self.k.div_ceil(64).max(1)
     }
 
-    /// Whether `lanes` can run it. Code of a computed operand is written out for each element of a
-    /// lane's blocks, so that with loops it would be too long.
-    pub(super) fn fits_lanes(&self, class: Class) -> bool {
-        class.lanes >= 4
-            && class.lanes.is_multiple_of(4)
-            && self.m.max(self.n) >= class.lanes
+    /// Whether `lanes` can run it in teams of so many. Code of a computed operand is written out for each
+    /// element of a lane's blocks, so that with loops it would be too long.
+    pub(super) fn fits_lanes(&self, team: usize, class: Class) -> bool {
+        (4..=class.lanes).contains(&team)
+            && team.is_multiple_of(4)
+            && self.m.max(self.n) >= team
             && (!self.any_computed() || (self.turns == 0 && !class.flat))
     }
 
     /// Whether `lanes` forms C transposed, and a lane's blocks of 4 rows and of 4 columns. A larger
     /// tile reads less and compiles longer (on llvmpipe 8, 16 and 32 rows take 0.1, 0.12 and 0.2 s),
     /// so it is for products that take long.
-    fn lane_blocks(&self, lanes: usize) -> (bool, [usize; 2]) {
+    pub(super) fn lane_blocks(&self, lanes: usize) -> (bool, [usize; 2]) {
         let work = self.m as u64 * self.n as u64 * self.k as u64 * self.batch as u64;
         let most = match work {
             0..0x0010_0000 => 2,
