@@ -3,6 +3,7 @@
 mod commands;
 mod data;
 mod data_mutants;
+mod direct;
 mod explanations;
 mod fetch;
 mod fetch_npm;

@@ -1,7 +1,7 @@
 //! Every shader file parses and validates with its plain accessors, without an adapter, and binds
 //! what it should: inputs read-only from 0, then the output, then the partial sums.
 
-use compute::backend::gpu::shaders::{ALL, GEMM_LANES, ROWS, ROWS_LANES, SHARED};
+use compute::backend::gpu::shaders::{ALL, CONV2D_DIRECT, CONV2D_FORWARD, GEMM_LANES, ROWS, ROWS_LANES, SHARED};
 use compute::cell::wgsl::import::Shader;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -64,6 +64,14 @@ fn lanes_join_every_product() {
         let module = parse_with(&code, Capabilities::SUBGROUP);
         assert!(module.entry_points.iter().any(|e| e.name == "lanes"), "{name}");
     }
+}
+
+/// The direct form joins the forward convolution, and asks for nothing.
+#[test]
+fn the_direct_form_joins_the_forward_convolution() {
+    let code = Shader::new("conv2d_forward.wgsl", CONV2D_FORWARD, SHARED).expect("imports exist").append(CONV2D_DIRECT);
+    let module = parse(&code.finish());
+    assert!(module.entry_points.iter().any(|e| e.name == "direct"));
 }
 
 /// What lanes that share a row tell each other is the same functions for workgroups and subgroups.

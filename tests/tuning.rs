@@ -44,13 +44,15 @@ fn products() -> Vec<Sample> {
     out
 }
 
-/// The three directions of convolutions, with rows of whole fours and without, strides and groups.
+/// The three directions of convolutions, with rows of whole fours and without, strides and groups, many channels
+/// and few.
 fn convolutions() -> Vec<Sample> {
     let g = Geometry::default();
     let cases = [
         ([2, 5, 9, 8], 70, [3, 3], Geometry { padding: [1, 1], ..g }),
         ([3, 20, 11, 7], 36, [3, 2], Geometry { stride: [2, 1], padding: [1, 0], ..g }),
         ([2, 8, 9, 9], 40, [3, 3], Geometry { groups: 2, dilation: [2, 1], ..g }),
+        ([3, 3, 8, 13], 18, [5, 3], Geometry { padding: [2, 1], stride: [1, 2], ..g }),
     ];
     let mut out = vec![];
     for ([b, c, h, w], o, kernel, geometry) in cases {

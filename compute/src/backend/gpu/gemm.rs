@@ -1,7 +1,8 @@
 //! Products and convolutions: sizes, tiles, splits and accessors for the shaders built on
 //! `shared/gemm.wgsl`.
 //!
-//! Which variant runs: on a software device (one SIMD lane an invocation, memory reads slow, no
+//! Which variant runs: a forward convolution of few channels is `direct`, without unfolded patches ([`direct`]);
+//! everything else is a product of matrices: on a software device (one SIMD lane an invocation, memory reads slow, no
 //! real workgroup memory) the register-tiled `rows` with tiles up to 16 x 16, or, with subgroups
 //! and operands that are stored or cheap to compute, `lanes` with tiles up to 32 x 64; on a GPU the
 //! workgroup-tiled `tiled`, or small register tiles when a side is narrow, or `lanes` with several teams in a
@@ -13,6 +14,7 @@
 mod blocks;
 mod candidates;
 pub(super) mod conv2d;
+mod direct;
 mod fours;
 mod halves;
 mod shape;
@@ -91,6 +93,7 @@ impl Product {
                 }
                 shader
             }
+            Variant::Direct => self.write_direct(shader, &s.tiling, class)?,
         };
         let whole = shader.append(&a.functions());
         let shader = if self.pairs { halves::in_pairs(whole.clone())? } else { whole.clone() };
@@ -99,6 +102,7 @@ impl Product {
             Variant::Rows => ("rows", (tiles * parts).div_ceil(threads)),
             Variant::Tiled => ("tiled", tiles * parts),
             Variant::Lanes => ("lanes", tiles.div_ceil(s.tiling.teams(class)) * parts),
+            Variant::Direct => ("direct", self.direct_groups(&s.tiling)),
         };
         let product = Some((self.clone(), s.tiling));
         let (name, entry, groups) = (label(a.plan, a.kernel), entry.to_string(), fold_groups(count));
@@ -188,6 +192,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         turns: 0,
         halves: any_halves(plan, &inputs),
         pairs: node != out,
+        window: None,
     };
     let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);

@@ -22,6 +22,8 @@ pub const ROWS_LANES: &str = include_str!("../../../../shaders/shared/rows_lanes
 
 pub const MATMUL: &str = include_str!("../../../../shaders/matmul.wgsl");
 pub const CONV2D_FORWARD: &str = include_str!("../../../../shaders/conv2d_forward.wgsl");
+/// An entry point more for it.
+pub const CONV2D_DIRECT: &str = include_str!("../../../../shaders/conv2d_direct.wgsl");
 pub const CONV2D_BACKWARD_X: &str = include_str!("../../../../shaders/conv2d_backward_x.wgsl");
 pub const CONV2D_BACKWARD_W: &str = include_str!("../../../../shaders/conv2d_backward_w.wgsl");
 pub const REDUCE: &str = include_str!("../../../../shaders/reduce.wgsl");

@@ -8,12 +8,13 @@ use crate::backend::gpu::kernel::Class;
 pub const CANDIDATES: usize = 6;
 
 impl Product {
-    /// Tilings that fit, the table's first, at most [`CANDIDATES`].
+    /// Tilings that fit, the table's first, at most [`CANDIDATES`]; the direct form of a convolution among them, if it fits.
     pub fn candidates(&self, class: Class) -> Vec<Tiling> {
         let class = Class { tiling: None, ..class };
         let table = self.table(class);
         let mut found = vec![table];
         let others = match (class.software, table.variant) {
+            (_, Variant::Direct) => self.direct_beside(table, class),
             (_, Variant::Lanes) => self.lanes_beside(table, class),
             (true, _) => self.rows_in_software(class),
             (_, Variant::Tiled) => self.tiled_on_gpu(class),
@@ -23,7 +24,7 @@ impl Product {
         let parts = [table.splits / 2, 2 * table.splits, 4 * table.splits];
         let worth = |splits: &usize| *splits > 0 && self.k / splits >= 128;
         let split = parts.into_iter().filter(worth).map(|splits| self.with_splits(table, splits, class));
-        for t in others.into_iter().chain(split) {
+        for t in self.direct(class).into_iter().chain(others).chain(split) {
             if found.len() < CANDIDATES && !found.contains(&t) && self.fits(&t, class) {
                 found.push(t);
             }
@@ -105,7 +106,18 @@ mod tests {
     use super::*;
 
     fn product(batch: usize, m: usize, n: usize, k: usize, computed: [bool; 2]) -> Product {
-        Product { file: ("matmul.wgsl", ""), batch, m, n, k, computed, turns: 0, halves: false, pairs: false }
+        Product {
+            file: ("matmul.wgsl", ""),
+            batch,
+            m,
+            n,
+            k,
+            computed,
+            turns: 0,
+            halves: false,
+            pairs: false,
+            window: None,
+        }
     }
 
     fn classes() -> [Class; 3] {

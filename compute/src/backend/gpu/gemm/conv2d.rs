@@ -4,6 +4,7 @@ use super::super::kernel::{Accessors, Class, Dispatch, LowerError};
 use super::super::pointwise::{self, Fours};
 use super::super::shaders;
 use super::blocks::NO_STORE;
+use super::direct::{self, Window};
 use super::{Product, Variant, accessor, any_halves, fours, reads_below};
 use crate::cell::wgsl::import::Shader;
 use crate::cell::wgsl::{Access, Read, element};
@@ -112,6 +113,7 @@ pub(in super::super) fn forward(
         turns: 0,
         halves: any_halves(plan, &inputs),
         pairs: node != out,
+        window: Window::new(op.geometry, &w, &y),
     };
     let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
@@ -136,14 +138,25 @@ pub(in super::super) fn forward(
         shader = shader.append(&text);
         bias = plan.storage[inputs[2].index()];
     }
-    if lanes && tiles.splits == 1 && (y[2] * y[3]).is_multiple_of(4) {
+    let value = if op.bias { "bias(group * CO + m) + value" } else { "value" };
+    if tiles.variant == Variant::Direct {
+        shader = shader.append(shaders::CONV2D_DIRECT);
+        if y[3].is_multiple_of(4) {
+            shader = shader.replace("put_run", &direct::put_fours(op.bias, p.pairs))?.replace("store_c", NO_STORE)?;
+            vectors.extend(plan.storage[out.index()]);
+            p.pairs = false;
+        } else {
+            shader = if p.pairs { shader.replace("put_run", direct::PUT_PAIRS)? } else { shader };
+            shader = p.store(shader, value)?;
+        }
+    } else if lanes && tiles.splits == 1 && (y[2] * y[3]).is_multiple_of(4) {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
         shader =
             shader.replace("put_block", &fours::planes(exact, op.bias, true, p.pairs))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);
         p.pairs = false;
     } else {
-        shader = p.store(shader, if op.bias { "bias(group * CO + m) + value" } else { "value" })?;
+        shader = p.store(shader, value)?;
     }
     p.finish(&a, shader, &vectors, bias, class)
 }
@@ -168,6 +181,7 @@ pub(in super::super) fn backward_x(
         turns: 0,
         halves: any_halves(plan, &inputs),
         pairs: node != out,
+        window: None,
     };
     let reads = a.inputs(node)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);
@@ -214,6 +228,7 @@ pub(in super::super) fn backward_w(
         turns: 0,
         halves: any_halves(plan, &inputs),
         pairs: false,
+        window: None,
     };
     let reads = a.inputs(out)?;
     p.turns = reads.iter().map(|r| r.turns).max().unwrap_or(0);

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::direct::Window;
 use crate::backend::gpu::kernel::{Class, SOFTWARE_TURNS};
 
 /// The longest part of a split sum: blocks of 4 are added first, so the chain is 1,024 long.
@@ -16,7 +17,7 @@ const LANES: usize = 64;
 /// Lanes of a team on a GPU.
 pub(super) const TEAM: usize = 8;
 /// Blocks of 4x4 floats that fit 16 KiB, WebGPU's default limit of workgroup memory.
-const MEMORY_BLOCKS: usize = 256;
+pub(super) const MEMORY_BLOCKS: usize = 256;
 
 /// The sizes of one batched product and what is known of its operands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Product {
     pub(super) halves: bool,
     /// Whether C is stored two halves at a time.
     pub(super) pairs: bool,
+    /// Of a forward convolution of few channels.
+    pub(super) window: Option<Window>,
 }
 
 /// Which entry point runs.
@@ -42,9 +45,11 @@ pub enum Variant {
     Rows,
     Tiled,
     Lanes,
+    Direct,
 }
 
-const VARIANTS: [(Variant, &str); 3] = [(Variant::Rows, "rows"), (Variant::Tiled, "tiled"), (Variant::Lanes, "lanes")];
+const VARIANTS: [(Variant, &str); 4] =
+    [(Variant::Rows, "rows"), (Variant::Tiled, "tiled"), (Variant::Lanes, "lanes"), (Variant::Direct, "direct")];
 
 /// How a product is cut: what a tuner chooses. Its text is `rows 4x2 by 16 split 3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +81,9 @@ impl fmt::Display for Tiling {
 
 /// A text that is no [`Tiling`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no tiling: `rows`, `tiled` or `lanes`, `MxN`, `by THREADS`, then perhaps `turned` and `split PARTS`")]
+#[error(
+    "{0:?} is no tiling: `rows`, `tiled`, `lanes` or `direct`, `MxN`, `by THREADS`, then perhaps `turned` and `split PARTS`"
+)]
 pub struct NoTiling(String);
 
 impl FromStr for Tiling {
@@ -109,7 +116,7 @@ impl FromStr for Tiling {
 pub(super) struct Shape {
     pub variant: Variant,
     pub tiling: Tiling,
-    /// Tile of an invocation of `rows`, of a workgroup of `tiled`, of a team of `lanes`.
+    /// Tile of an invocation of `rows` and `direct`, of a workgroup of `tiled`, of a team of `lanes`.
     pub tile: [usize; 2],
     pub splits: usize,
     pub span: usize,
@@ -143,7 +150,7 @@ impl Tiling {
         let [m4, n4] = self.blocks;
         let [rows, columns] = self.threads_by_side();
         match self.variant {
-            Variant::Rows => [4 * m4, 4 * n4],
+            Variant::Rows | Variant::Direct => [4 * m4, 4 * n4],
             Variant::Tiled => [4 * rows * m4, 4 * columns * n4],
             Variant::Lanes if self.turned => [4 * self.threads * n4, 4 * m4],
             Variant::Lanes => [4 * m4, 4 * self.threads * n4],
@@ -175,6 +182,11 @@ impl Product {
 
     /// What the table says.
     pub(super) fn table(&self, class: Class) -> Tiling {
+        self.direct_table(class).unwrap_or_else(|| self.product_table(class))
+    }
+
+    /// What it says of products of matrices.
+    pub(super) fn product_table(&self, class: Class) -> Tiling {
         let variant = match class.software {
             true if self.fits_lanes(class.lanes, class) => Variant::Lanes,
             false if self.m > 16 && self.n > 16 => Variant::Tiled,
@@ -186,7 +198,7 @@ impl Product {
                 self.tiling(variant, blocks, class.lanes, turned, class)
             }
             Variant::Tiled => self.tiling(variant, [1, 1], TILED, false, class),
-            Variant::Rows => {
+            Variant::Rows | Variant::Direct => {
                 // 16 x 16 in software: 32 x 32 runs 1.6 times as fast, and llvmpipe compiles it for 100 s.
                 let side = |side: usize, size: usize| {
                     let most = if class.software && size >= 48 { 4 } else { 2 };
@@ -226,7 +238,7 @@ impl Product {
             (true, _) => 64,
             (_, Variant::Tiled) => 256,
             (_, Variant::Lanes) => 16_384 / threads.max(1),
-            (_, Variant::Rows) => 16_384,
+            (_, Variant::Rows | Variant::Direct) => 16_384,
         };
         let splits = (enough / (tiles * self.batch).max(1)).clamp(1, self.k.div_ceil(256).max(1));
         self.with_splits(one, splits, class)
@@ -238,6 +250,11 @@ impl Product {
     }
 
     fn shape(&self, tiling: Tiling, class: Class) -> Shape {
+        if tiling.variant == Variant::Direct {
+            let (tile, turns) = (tiling.tile(), 4 * tiling.blocks[0] as u64);
+            let tiling = Tiling { splits: 1, ..tiling };
+            return Shape { variant: tiling.variant, tiling, tile, splits: 1, span: self.k, turns };
+        }
         let bytes = (self.batch * self.m * self.n * 4).max(1);
         let room = (class.max_buffer_bytes / bytes).max(1);
         // A block of a computed operand is a loop of 16 with the operand's own loops inside.
@@ -268,6 +285,7 @@ impl Product {
                 team && self.fits_lanes(t.threads, class) && within([8, 2])
             }
             Variant::Tiled => !class.software && [64, 128, 256].contains(&t.threads) && within([2, 2]),
+            Variant::Direct => self.fits_direct(t, class),
             Variant::Rows => [16, 64].contains(&t.threads) && within([self.widest(0, 4), self.widest(1, 4)]),
         };
         runs && (t.variant == Variant::Lanes || !t.turned) && t.splits <= self.k.div_ceil(64).max(1)
