@@ -103,19 +103,22 @@ pub(super) fn computed_block(name: &str) -> String {
 /// `put_block` where the rows of C are whole vec4s: four stores instead of sixteen, guarded unless
 /// every tile is whole. `halves`: they are stored as f16.
 pub(super) fn vector_put(exact: bool, halves: bool) -> String {
-    let rows: String = (0..4)
-        .map(|r| {
-            let value = stored(&format!("block[{r}]"), halves);
-            let store = format!("out[at + {r} * (N / 4)] = {value};");
-            if exact {
-                format!("    {store}\n")
-            } else {
-                format!("    if (n < N && m + {r} < M) {{\n        {store}\n    }}\n")
-            }
-        })
-        .collect();
+    let rows = block_rows(exact, "(N / 4)", |r| stored(&format!("block[{r}]"), halves));
     let head = "fn put_block(part: i32, batch: i32, m: i32, n: i32, block: mat4x4<f32>)";
     format!("{head} {{\n    let at = ((batch * M + m) * N + n) / 4;\n{rows}}}\n")
+}
+
+/// Stores of four rows of C, `step` vec4s apart, guarded unless every tile is whole.
+pub(super) fn block_rows(exact: bool, step: &str, value: impl Fn(usize) -> String) -> String {
+    let row = |r: usize| {
+        let store = format!("out[at + {r} * {step}] = {};", value(r));
+        if exact {
+            format!("    {store}\n")
+        } else {
+            format!("    if (n < N && m + {r} < M) {{\n        {store}\n    }}\n")
+        }
+    };
+    (0..4).map(row).collect()
 }
 
 /// Four numbers as they are stored.

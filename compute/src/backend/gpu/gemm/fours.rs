@@ -1,7 +1,7 @@
 //! WGSL for the blocks of convolutions where four neighbours in memory are read or written as one
 //! vec4: of the weights, of a row of pixels, of a plane of the result.
 
-use super::blocks::{past_end, stored, unaligned};
+use super::blocks::{block_rows, past_end, stored, unaligned};
 use crate::backend::gpu::pointwise::Fours;
 
 /// `block_a` of the weights [GROUPS CO, K] as they lie in memory; rows need not be whole vec4s.
@@ -123,22 +123,14 @@ fn block_b(group: i32, k: i32, n: i32) -> mat4x4<f32> {{
 /// f16.
 pub(super) fn planes(exact: bool, bias: bool, forward: bool, halves: bool) -> String {
     let (channels, plane) = if forward { ("CO", "(OH * OW)") } else { ("CI", "(H * W)") };
-    let rows: String = (0..4)
-        .map(|r| {
-            let value = if bias {
-                format!("vec4<f32>(bias(group * {channels} + min(m + {r}, M - 1))) + block[{r}]")
-            } else {
-                format!("block[{r}]")
-            };
-            let value = stored(&value, halves);
-            let store = format!("out[at + {r} * ({plane} / 4)] = {value};");
-            if exact {
-                format!("    {store}\n")
-            } else {
-                format!("    if (n < N && m + {r} < M) {{\n        {store}\n    }}\n")
-            }
-        })
-        .collect();
+    let rows = block_rows(exact, &format!("({plane} / 4)"), |r| {
+        let value = if bias {
+            format!("vec4<f32>(bias(group * {channels} + min(m + {r}, M - 1))) + block[{r}]")
+        } else {
+            format!("block[{r}]")
+        };
+        stored(&value, halves)
+    });
     format!(
         "fn put_block(part: i32, group: i32, m: i32, n: i32, block: mat4x4<f32>) {{
     let at = (n / {plane} * (GROUPS * {channels}) + group * {channels} + m) * ({plane} / 4) + n % {plane} / 4;
