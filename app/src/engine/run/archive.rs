@@ -43,6 +43,7 @@ impl Run {
             lines: self.lines.clone(),
             checkpoint: self.saved.as_ref().map(|(c, _)| c.clone()),
             best: self.best.clone(),
+            kernels: None,
         };
         let name = format!("{}-step-{}", stem(&self.recipe.name), self.steps());
         let files = folder.to_files(wall()).map_err(text)?;

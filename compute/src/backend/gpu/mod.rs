@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use device::Device;
 pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
-use gemm::{Product, Tiling};
 use kernel::Class;
 use layout::Slice;
 pub use nameless::nameless;
@@ -73,8 +72,8 @@ pub struct Gpu {
     download: Download,
     variants: Variants,
     choices: Choices,
-    /// Overrides them. A function, so that a page, which sets none, does not carry the candidates.
-    pick: Option<Box<dyn Fn(&Product, Class) -> Option<Tiling>>>,
+    /// Overrides them.
+    candidate: Option<usize>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -92,7 +91,7 @@ impl Gpu {
         let info = DeviceInfo {
             backend: "gpu",
             name: i.name.clone(),
-            detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim().to_string(),
+            detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim_end_matches([' ', ',']).to_string(),
             max_buffer_bytes: Some(device.max_buffer_bytes()),
             cache_bytes: 0,
             half_bytes: 2,
@@ -107,9 +106,14 @@ impl Gpu {
             download: Download::default(),
             variants: Variants::Device,
             choices: Choices::default(),
-            pick: None,
+            candidate: None,
             text: None,
         })
+    }
+
+    /// Gives the adapter a name: a browser may know more of it than wgpu passes on.
+    pub fn set_name(&mut self, name: String) {
+        self.info.name = name;
     }
 
     /// Chooses the variants of programs loaded from now on.
@@ -120,7 +124,7 @@ impl Gpu {
     /// Programs loaded from now on cut their products by this one of the tilings that a tuner tries
     /// ([`tune`]), where there are so many, else as the table says; `None`: as was chosen. To verify each.
     pub fn set_candidate(&mut self, number: Option<usize>) {
-        self.pick = number.map(|k| Box::new(move |p: &Product, class| p.candidates(class).get(k).copied()) as _);
+        self.candidate = number;
     }
 
     /// The next program's first dispatch runs this text, with the entry point and the bindings of

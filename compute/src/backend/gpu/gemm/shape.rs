@@ -165,7 +165,7 @@ impl Product {
     }
 
     /// What the table says.
-    pub(super) fn table(&self, class: Class) -> Tiling {
+    pub fn table(&self, class: Class) -> Tiling {
         let variant = match class.software {
             true if self.fits_lanes(class) => Variant::Lanes,
             false if self.m > 16 && self.n > 16 => Variant::Tiled,
