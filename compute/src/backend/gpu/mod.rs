@@ -29,7 +29,7 @@ pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
 use kernel::Class;
 use layout::Slice;
 pub use nameless::nameless;
-use program::Program;
+use program::{Program, Step};
 use staging::{Download, Upload};
 use tune::Choices;
 
@@ -74,6 +74,8 @@ pub struct Gpu {
     choices: Choices,
     /// Overrides them.
     candidate: Option<usize>,
+    /// What trials compiled, until the programs take what they need of it.
+    tried: Vec<Step>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -107,6 +109,7 @@ impl Gpu {
             variants: Variants::Device,
             choices: Choices::default(),
             candidate: None,
+            tried: vec![],
             text: None,
         })
     }

@@ -181,7 +181,7 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
 }
 
 /// A dispatch with its buffers. Kernels of one text share a pipeline, whichever of the loaded programs they belong
-/// to, or of the steps `before`: a program that is made anew compiles what differs.
+/// to, of the steps `before`, or of trials: a program that is made anew compiles what differs.
 pub(super) fn step(
     gpu: &mut Gpu,
     before: &[Step],
@@ -203,7 +203,8 @@ pub(super) fn step(
     let mut hasher = DefaultHasher::new();
     (nameless(&d.code), &d.entry, d.checked).hash(&mut hasher);
     let key = hasher.finish();
-    let known = before.iter().chain(gpu.programs.values().flat_map(|p| &p.steps)).find(|s| s.key == key);
+    let loaded = gpu.programs.values().flat_map(|p| &p.steps);
+    let known = before.iter().chain(loaded).chain(&gpu.tried).find(|s| s.key == key);
     let made = match known {
         Some(step) => step.made.clone(),
         None => gpu.device.pipeline(d)?,

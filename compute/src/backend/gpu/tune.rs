@@ -141,6 +141,7 @@ impl Gpu {
                 free(self, old.own);
             }
         }
+        self.tried.clear();
         Ok(())
     }
 
@@ -357,6 +358,7 @@ async fn time_with(
         samples[taken] = secs / repeats as f64;
         taken += 1;
     }
+    gpu.tried.append(&mut steps);
     let [a, b, c] = samples;
     Ok(Some(a.min(b).max(a.max(b).min(c))))
 }
