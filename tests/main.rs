@@ -32,4 +32,5 @@ mod shaders;
 mod steady;
 mod tidy;
 mod training;
+mod trials;
 mod tuning;

@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("recipe", &["models"]),
     ("network", &["autodiff", "cell", "graph", "nn", "ops", "optim", "recipe", "tensor"]),
     ("checksum", &[]),
-    ("data", &["checksum"]),
+    ("data", &["checksum", "sorting"]),
     ("metrics", &[]),
     ("events", &["checksum", "tensor"]),
     ("checkpoint", &["checksum", "sorting", "tensor"]),

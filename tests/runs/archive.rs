@@ -1,6 +1,8 @@
 //! A run as bytes, as the page saves and opens it, against the folder that the binary keeps.
 
 use super::{checkpoint, weights};
+use compute::backend::DeviceInfo;
+use compute::backend::gpu::tune::{Choices, Record};
 use compute::checkpoint::CheckpointError;
 use compute::cli::run_dir::{RunDir, RunView};
 use compute::train::folder::{ModelCard, RunFolder};
@@ -10,6 +12,15 @@ use std::fs;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// Choices of a browser's adapter.
+fn record() -> Record {
+    let (name, detail) = ("acme fast".into(), "BrowserWebGpu".into());
+    let info = DeviceInfo { backend: "gpu", name, detail, max_buffer_bytes: None, cache_bytes: 0, half_bytes: 2 };
+    let mut choices = Choices::default();
+    choices.insert("matmul 1x64x16x1024 stored f32", "rows 1x4 by 64".parse().unwrap());
+    Record::of(&info, &choices)
+}
+
 fn run() -> RunFolder {
     let line = |step: u64| Line::Step { step, loss: 1.0 / step as f64, accuracy: 0.5, lr: 1e-3 };
     RunFolder {
@@ -18,6 +29,7 @@ fn run() -> RunFolder {
         lines: (1..=4).map(line).collect(),
         checkpoint: Some(checkpoint(4)),
         best: Some(weights(3)),
+        kernels: Some(Ok(record())),
     }
 }
 
@@ -60,6 +72,7 @@ fn the_binary_continues_what_the_page_saved_and_the_page_opens_what_the_binary_k
     let back = RunFolder::from_files("run", &kept).unwrap();
     assert_eq!(back.lines.len(), 5);
     assert_eq!((back.best, back.card, back.recipe), (Some(weights(5)), run().card, run().recipe));
+    assert_eq!(back.kernels, Some(Ok(record())));
     assert_eq!(back.checkpoint.unwrap().weights, weights(5));
 }
 
@@ -72,6 +85,19 @@ fn a_run_survives_its_bytes() {
         (&want.recipe, &want.card, &want.lines, &want.best)
     );
     assert_eq!(back.checkpoint.unwrap().optimizer, checkpoint(4).optimizer);
+    assert_eq!(back.kernels, want.kernels);
+}
+
+/// Without its tilings a run goes on, only perhaps not to the same bits.
+#[test]
+fn damaged_tilings_are_told_and_take_nothing_with_them() {
+    let mut all = files();
+    all.insert("kernels.json".into(), b"{\"adapter\":".to_vec());
+    let back = RunFolder::from_files("run", &all).unwrap();
+    assert!(back.kernels.unwrap().is_err_and(|e| e.starts_with("it is damaged")));
+    assert_eq!(back.checkpoint.unwrap().weights, weights(4));
+    all.remove("kernels.json");
+    assert_eq!(RunFolder::from_files("run", &all).unwrap().kernels, None);
 }
 
 #[test]

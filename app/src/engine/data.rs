@@ -13,7 +13,7 @@ use wasm_bindgen_futures::JsFuture;
 use super::inflate::{GZIP, inflate};
 use super::training::Pictures;
 use super::{FileData, Values, picture};
-use compute::sorting::map_of;
+use compute::sorting::{map_of, sorted};
 
 /// The most that a file may unpack to.
 const MOST_BYTES: u64 = 1 << 30;
@@ -97,13 +97,12 @@ fn layout(pictures: &[FileData]) -> Result<(String, Layout), String> {
     let root = pictures.first().and_then(|f| f.name.split_once('/')).map(|(root, _)| root.to_string());
     let root = root.ok_or("open a folder of pictures first: a folder for each class")?;
     let inside = |f: &FileData| f.name.strip_prefix(&format!("{root}/")).map(str::to_string);
-    let mut files: Vec<String> = pictures.iter().filter_map(inside).collect();
-    files.sort();
-    let mut folders: Vec<String> = files
+    let files = sorted(pictures.iter().filter_map(inside).collect(), |a, b| a.cmp(b));
+    let folders = files
         .iter()
         .flat_map(|f| f.match_indices('/').map(|(at, _)| f[..at].to_string()).collect::<Vec<_>>())
         .collect();
-    folders.sort();
+    let mut folders = sorted(folders, |a, b| a.cmp(b));
     folders.dedup();
     let layout = folder::layout(&root, &folders, &files).map_err(|e| e.to_string())?;
     Ok((root, layout))

@@ -22,29 +22,31 @@ pub struct Devices {
 /// Looks for an adapter.
 pub async fn find() -> Devices {
     let Some(first) = compute::backend::gpu::adapters().await.into_iter().next() else { return Devices::default() };
-    let software = first.software || is_fallback().await;
-    Devices { adapter: Some(first.name), software }
+    let (software, name) = told().await;
+    let name = if first.name.is_empty() { name } else { first.name };
+    Devices { adapter: Some(name), software: first.software || software }
 }
 
-/// Whether the browser's adapter is a software one. wgpu does not say, the browser does: in the
-/// adapter, or in its info, or only by its name.
-async fn is_fallback() -> bool {
+/// What the browser says of its adapter and wgpu does not pass on: whether it is a software one (in the adapter,
+/// or in its info, or only by its name), and its maker and architecture.
+async fn told() -> (bool, String) {
     let get = |of: &JsValue, key: &str| Reflect::get(of, &JsValue::from_str(key)).unwrap_or(JsValue::UNDEFINED);
     let gpu = get(&get(&js_sys::global(), "navigator"), "gpu");
-    let Ok(request) = Reflect::get(&gpu, &JsValue::from_str("requestAdapter")) else { return false };
-    let Ok(promise) = js_sys::Function::from(request).call0(&gpu) else { return false };
+    let nothing = (false, String::new());
+    let Ok(request) = Reflect::get(&gpu, &JsValue::from_str("requestAdapter")) else { return nothing };
+    let Ok(promise) = js_sys::Function::from(request).call0(&gpu) else { return nothing };
     let promise = js_sys::Promise::resolve(&promise);
-    let Ok(adapter) = wasm_bindgen_futures::JsFuture::from(promise).await else { return false };
+    let Ok(adapter) = wasm_bindgen_futures::JsFuture::from(promise).await else { return nothing };
     if adapter.is_null() || adapter.is_undefined() {
-        return false;
+        return nothing;
     }
     let info = get(&adapter, "info");
     let flag = |of: &JsValue| get(of, "isFallbackAdapter").is_truthy();
-    let named = ["architecture", "description", "device"]
-        .iter()
-        .filter_map(|key| get(&info, key).as_string())
-        .any(|s| ["swiftshader", "llvmpipe", "softpipe", "warp"].iter().any(|w| s.to_lowercase().contains(w)));
-    flag(&adapter) || flag(&info) || named
+    let words = ["vendor", "architecture", "device", "description"].map(|key| get(&info, key).as_string());
+    let name = words.into_iter().flatten().filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
+    let lower = name.to_lowercase();
+    let named = ["swiftshader", "llvmpipe", "softpipe", "warp"].iter().any(|w| lower.contains(w));
+    (flag(&adapter) || flag(&info) || named, name)
 }
 
 impl Devices {
@@ -74,7 +76,13 @@ impl Devices {
         if choice == Choice::Gpu && self.adapter.is_none() {
             return Err("this browser offers no WebGPU adapter; choose the CPU".into());
         }
-        let backend: Box<dyn Backend> = if self.on_gpu(choice) { Box::new(gpu().await?) } else { Box::new(Cpu::new()) };
+        let backend: Box<dyn Backend> = if self.on_gpu(choice) {
+            let mut gpu = gpu().await?;
+            gpu.set_name(self.adapter.clone().unwrap_or_default());
+            Box::new(gpu)
+        } else {
+            Box::new(Cpu::new())
+        };
         Ok(Session::new(backend, Fusion::default()))
     }
 }

@@ -4,6 +4,7 @@
 mod archive;
 mod ask;
 mod store;
+mod tilings;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use super::{FileData, data};
 
 pub use ask::text;
 pub use store::{forget, kept, label};
+use tilings::Tuning;
 
 /// How long one slice of steps may take before messages are looked at.
 const SLICE_MS: f64 = 60.0;
@@ -57,6 +59,7 @@ pub struct Run {
     pub failures: usize,
     /// Checkpoints also go to the browser's storage.
     pub keep: bool,
+    pub tuning: Tuning,
 }
 
 impl Run {
@@ -71,13 +74,15 @@ impl Run {
     ) -> Result<Run, String> {
         let recipe = Recipe::parse(name, recipe, changes).map_err(text)?;
         let set = data::fetch(&recipe.data, pictures).await?;
-        Run::build(session, id, recipe, set)
+        let mut run = Run::build(session, id, recipe, set)?;
+        run.hold();
+        Ok(run)
     }
 
     /// Opens a run that was begun elsewhere, at its checkpoint. Where its data are not to be had it can
     /// be looked into, and a notice says why it cannot train.
     pub async fn resume(
-        session: Session,
+        mut session: Session,
         id: u32,
         name: &str,
         files: Vec<FileData>,
@@ -85,6 +90,7 @@ impl Run {
     ) -> Result<Run, String> {
         let folder = archive::read(name, files).await?;
         let recipe = Recipe::parse(&format!("{name}/recipe.toml"), &folder.recipe, &[]).map_err(text)?;
+        let why = tilings::set(&mut session, folder.kernels.as_ref());
         let (set, missing) = match data::fetch(&recipe.data, pictures).await {
             Ok(set) => (set, None),
             Err(why) => {
@@ -97,6 +103,7 @@ impl Run {
         let mut run = Run::build(session, id, recipe, set)?;
         run.fixed = missing.is_some();
         run.notices.extend(missing.map(|why| Notice::NoData { why }));
+        run.own(folder.kernels.clone(), why);
         run.adopt(name, folder)?;
         Ok(run)
     }
@@ -127,6 +134,7 @@ impl Run {
             saved_ms: now_ms(),
             failures: 0,
             keep: false,
+            tuning: Tuning::default(),
         })
     }
 
@@ -152,10 +160,6 @@ impl Run {
         }
         (self.lines, self.best) = (folder.lines, folder.best);
         Ok(())
-    }
-
-    pub fn running(&self) -> bool {
-        self.running
     }
 
     /// Steps taken so far.
@@ -278,7 +282,8 @@ impl Run {
         let checkpoint = self.trainer.checkpoint(&self.cursor).await.map_err(text)?;
         self.saved = Some((checkpoint, self.lines.len()));
         self.saved_ms = now_ms();
-        if self.keep {
+        // While tilings are being measured there is nothing to hold on to yet.
+        if self.keep && !self.measuring() {
             let file = self.archive().await?;
             store::put(&label(&self.recipe.name, self.steps()), &file.bytes).await?;
         }
@@ -292,10 +297,12 @@ impl Run {
 
     /// Goes on with another session: from the last checkpoint where the device failed (`why`), else from
     /// here.
-    pub async fn move_to(&mut self, session: Session, why: Option<&str>) -> Result<(), String> {
+    pub async fn move_to(&mut self, mut session: Session, why: Option<&str>) -> Result<(), String> {
         if why.is_none() {
+            self.settle()?;
             self.checkpoint().await?;
         }
+        self.carry(&mut session);
         let backend = session.info().backend.to_string();
         match self.saved.clone() {
             Some((checkpoint, length)) => {
@@ -349,6 +356,7 @@ impl Run {
             notices: std::mem::take(&mut self.notices),
             checkpoint_age: self.saved.as_ref().map(|_| (now_ms() - self.saved_ms) / 1e3),
             scores: self.scores.clone().filter(|_| step > 0),
+            tilings: self.tilings(),
             tensors,
         })
     }

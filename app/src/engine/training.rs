@@ -53,6 +53,8 @@ pub enum Command {
     OpenKept,
     /// Empties the browser's storage.
     Forget,
+    /// Measures how the run's products are best cut, or stops that and takes what was found.
+    Measure(bool),
 }
 
 impl Command {
@@ -145,6 +147,19 @@ pub enum Notice {
     Parts { images: usize, why: String },
     /// The data of an opened run are not here: it can be looked into and not trained.
     NoData { why: String },
+    /// An opened run was cut by choices that are not used here.
+    OtherTilings { why: String },
+}
+
+/// How the products of a run on WebGPU are cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tilings {
+    /// Classes of products whose tiling was measured; the others are cut by the table.
+    pub measured: usize,
+    /// Classes that are cut otherwise than the table says.
+    pub unlike: usize,
+    /// While they are being measured on request: how many are done, of how many.
+    pub under_way: Option<(usize, usize)>,
 }
 
 /// What the run tells the page.
@@ -176,6 +191,8 @@ pub struct Report {
     /// Seconds since the last automatic checkpoint.
     pub checkpoint_age: Option<f64>,
     pub scores: Option<Scores>,
+    /// `None` on the CPU.
+    pub tilings: Option<Tilings>,
     /// The first layer's weights, and images that were asked for.
     pub tensors: Vec<Values>,
 }

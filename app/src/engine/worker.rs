@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use compute::session::Session;
+use compute::backend::gpu::tune::Choices;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::prelude::Closure;
 use wasm_bindgen_futures::spawn_local;
@@ -31,8 +31,17 @@ struct State {
     pictures: Vec<FileData>,
     /// Checkpoints also go to the browser's storage.
     keep: bool,
+    /// Tilings that runs of this page measured.
+    known: Choices,
     /// When the page last heard of the run.
     told_ms: f64,
+}
+
+/// What a run begins with.
+#[derive(Clone)]
+enum Begin {
+    Recipe { name: String, recipe: String, changes: Vec<String> },
+    Folder { name: String, files: Vec<FileData> },
 }
 
 /// The page hears of a run at most this often.
@@ -91,6 +100,7 @@ pub fn start() {
             runs: 0,
             pictures: vec![],
             keep: false,
+            known: Choices::default(),
             told_ms: 0.0,
         };
         *state.borrow_mut() = Some(fresh);
@@ -112,7 +122,7 @@ fn drain(queue: Queue, busy: Rc<RefCell<bool>>, state: Rc<RefCell<Option<State>>
             if let Some((id, request)) = next {
                 let reply = s.answer(request).await.unwrap_or_else(Reply::Failed);
                 send(id, reply);
-            } else if s.run.as_ref().is_some_and(Run::running) {
+            } else if s.run.as_ref().is_some_and(Run::busy) {
                 s.train().await;
                 breathe().await;
             } else {
@@ -198,40 +208,53 @@ impl State {
 
     /// Puts a run in place of the present one. What a GPU cannot hold, the CPU may: then a notice says
     /// so.
-    async fn begin(
-        &mut self,
-        open: impl AsyncFn(Session, u32, &[FileData]) -> Result<Run, String>,
-    ) -> Result<(), String> {
+    async fn begin(&mut self, what: Begin) -> Result<(), String> {
         self.runs += 1;
-        let session = self.devices.session(self.choice).await?;
-        let opened = open(session, self.runs, &self.pictures).await;
-        let mut run = match opened {
-            Err(why) if self.devices.on_gpu(self.choice) => {
-                let session = self.devices.session(Choice::Cpu).await?;
-                let mut run = open(session, self.runs, &self.pictures).await?;
-                run.notice(Notice::Fallback { why });
-                run
+        if let Some(run) = &self.run {
+            self.known.extend(&run.tuning.found);
+        }
+        // What is opened keeps the tilings that it has; a new run may look for better ones.
+        let real = self.devices.on_gpu(self.choice) && !self.devices.software;
+        let untried = real && matches!(what, Begin::Recipe { .. });
+        let (mut choice, mut failed) = (self.choice, None);
+        let mut run = loop {
+            let mut session = self.devices.session(choice).await?;
+            if let Some(gpu) = session.gpu() {
+                gpu.set_choices(self.known.clone());
             }
-            other => other?,
+            let opened = match what.clone() {
+                Begin::Recipe { name, recipe, changes } => {
+                    Run::open(session, self.runs, &name, &recipe, &changes, &self.pictures).await
+                }
+                Begin::Folder { name, files } => Run::resume(session, self.runs, &name, files, &self.pictures).await,
+            };
+            match opened {
+                Ok(run) => break run,
+                Err(why) if self.devices.on_gpu(choice) => (choice, failed) = (Choice::Cpu, Some(why)),
+                Err(why) => return Err(why),
+            }
         };
-        run.keep = self.keep;
+        failed.into_iter().for_each(|why| run.notice(Notice::Fallback { why }));
+        (run.keep, run.tuning.untried) = (self.keep, untried);
         self.run = Some(run);
         Ok(())
     }
 
     async fn slice(&mut self) -> Result<(), String> {
-        let now = kernels::now_ms();
-        let due = now - self.told_ms >= REPORT_MS;
+        let due = kernels::now_ms() - self.told_ms >= REPORT_MS;
         let run = self.run()?;
         let before = run.steps();
-        run.advance(None).await?;
-        let taken = run.steps().saturating_sub(before) as u64;
-        if due || !run.running() {
-            let report = run.report().await?;
-            self.told_ms = now;
-            send(EVENT, Reply::Training(Box::new(report)));
-        }
-        self.steps += taken;
+        run.slice().await?;
+        let (taken, busy) = (run.steps().saturating_sub(before), run.busy());
+        self.steps += taken as u64;
+        if due || !busy { self.tell().await } else { Ok(()) }
+    }
+
+    /// Tells the page how the run stands.
+    async fn tell(&mut self) -> Result<(), String> {
+        self.told_ms = kernels::now_ms();
+        let report = self.run()?.report().await?;
+        send(EVENT, Reply::Training(Box::new(report)));
         Ok(())
     }
 
@@ -239,28 +262,15 @@ impl State {
         let mut extra = vec![];
         let mut scores = None;
         match command {
-            Command::Open { name, recipe, changes } => {
-                self.begin(async |session, id, pictures| {
-                    Run::open(session, id, &name, &recipe, &changes, pictures).await
-                })
-                .await?;
-            }
-            Command::OpenRun { name, files } => {
-                self.begin(async |session, id, pictures| {
-                    Run::resume(session, id, &name, files.clone(), pictures).await
-                })
-                .await?;
-            }
+            Command::Open { name, recipe, changes } => self.begin(Begin::Recipe { name, recipe, changes }).await?,
+            Command::OpenRun { name, files } => self.begin(Begin::Folder { name, files }).await?,
             Command::OpenKept => {
                 let file = run::kept(true).await?;
                 if file.name.is_empty() {
                     return Err("no run is kept in this browser".into());
                 }
                 let files = vec![FileData { name: "run.zip".into(), bytes: file.bytes }];
-                self.begin(async |session, id, pictures| {
-                    Run::resume(session, id, &file.name, files.clone(), pictures).await
-                })
-                .await?;
+                self.begin(Begin::Folder { name: file.name, files }).await?;
             }
             Command::LoadWeights(file) => self.run()?.set_weights(&file)?,
             Command::Pictures(files) => {
@@ -287,7 +297,12 @@ impl State {
                 return Ok(Reply::Closed);
             }
             Command::Start => self.run()?.start(),
-            Command::Pause => self.run()?.pause(),
+            Command::Pause => {
+                let run = self.run()?;
+                run.pause();
+                run.measure(false)?;
+            }
+            Command::Measure(on) => self.run()?.measure(on)?,
             Command::Step(n) => {
                 let run = self.run()?;
                 run.pause();
@@ -338,6 +353,7 @@ impl State {
                 if self.run.is_some() {
                     let session = self.devices.session(choice).await?;
                     self.run()?.move_to(session, None).await?;
+                    self.tell().await?;
                 }
                 Ok(Reply::Device(self.devices.describe(choice)))
             }

@@ -8,6 +8,7 @@ mod look;
 mod own;
 mod recipe;
 mod safety;
+mod tilings;
 mod words;
 
 use crate::engine::Values;
@@ -68,7 +69,7 @@ pub fn Lab() -> impl IntoView {
             <h2>{t("Training", "训练")}</h2>
             <figure class="widget" data-widget="train">
                 <p class="quiet" id="about">{move || about()}</p>
-                <Controls run /><Curves run /><RateSlider run /><safety::Safety run />
+                <Controls run /><Curves run /><RateSlider run /><safety::Safety run /><tilings::Tiles run />
             </figure>
             <h2>{t("Filters", "滤波器")}</h2>
             <figure class="widget" data-widget="filters"><Filters run /></figure>

@@ -150,5 +150,5 @@ pub fn is_of_run(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     path.ends_with(".zip")
         || path.contains("/checkpoints/")
-        || ["recipe.toml", "model.json", "metrics.jsonl"].contains(&name)
+        || ["recipe.toml", "model.json", "kernels.json", "metrics.jsonl"].contains(&name)
 }

@@ -254,6 +254,12 @@ fn told(notice: &Notice) -> String {
         (Notice::NoData { why }, Lang::Zh) => {
             format!("这次训练所用的图像不在此处，因此只能查看，不能继续训练：{why}。")
         }
+        (Notice::OtherTilings { why }, Lang::En) => format!(
+            "The tiles that were measured for this run are not used here ({why}). It is cut by the built-in table and goes on, but perhaps not to the same bits."
+        ),
+        (Notice::OtherTilings { why }, Lang::Zh) => {
+            format!("为这次训练实测的分块在此处不适用（{why}）。已改用内置的表，训练可以继续，但结果未必逐位相同。")
+        }
     }
 }
 

@@ -1,20 +1,18 @@
 //! `--tune`: which tilings the products of a GPU take. What was found by measuring is kept in the cache folder,
 //! a file for each adapter and driver, and with a run, so that it continues to the same bits.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
 
 use super::args::TuneChoice;
 use super::device::block_on;
 use super::runs::write_whole;
 use super::{CliError, cache, system};
 use crate::backend::DeviceInfo;
-use crate::backend::gpu::tune::Choices;
+use crate::backend::gpu::tune::{Choices, Record};
 use crate::session::Session;
 
 /// What a search may take before it begins no other class of products, and, twice this, what it is cut off at: by
@@ -24,42 +22,27 @@ const ASKED_SECS: f64 = 60.0;
 /// The folder of the cache.
 const FOLDER: &str = "kernels";
 
-/// A file of choices.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
-    adapter: String,
-    driver: String,
-    choices: BTreeMap<String, String>,
+/// Reads a file; `None` where there is none.
+fn read(path: &Path) -> Result<Option<Record>, String> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("it cannot be read: {e}")),
+        Ok(bytes) => Record::parse(&bytes).map(Some),
+    }
 }
 
-impl Record {
-    fn of(info: &DeviceInfo, choices: &Choices) -> Record {
-        Record { adapter: info.name.clone(), driver: info.detail.clone(), choices: choices.to_texts() }
+fn write(record: &Record, path: &Path) -> Result<(), CliError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(super::error::io(folder, "create the folder"))?;
     }
+    write_whole(path, record.to_json().map_err(CliError::Other)?.as_bytes())
+}
 
-    /// Reads a file; `None` where there is none.
-    fn read(path: &Path) -> Result<Option<Record>, String> {
-        match std::fs::read(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(format!("it cannot be read: {e}")),
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("it is damaged: {e}")),
-        }
-    }
-
-    fn write(&self, path: &Path) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(self).map_err(|e| CliError::Other(e.to_string()))?;
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(super::error::io(folder, "create the folder"))?;
-        }
-        write_whole(path, (text + "\n").as_bytes())
-    }
-
-    /// What of it can be read; the rest is told.
-    fn choices(&self, path: &Path) -> Choices {
-        let (choices, wrong) = Choices::from_texts(&self.choices);
-        wrong.iter().for_each(|w| system::note(&format!("{}: ignored: {w}", path.display())));
-        choices
-    }
+/// What of a file can be read; the rest is told.
+fn choices(record: &Record, path: &Path) -> Choices {
+    let (choices, wrong) = record.choices();
+    wrong.iter().for_each(|w| system::note(&format!("{}: ignored: {w}", path.display())));
+    choices
 }
 
 /// `kernels/llvmpipe-llvm-15-0-6-256-bits-vulkan-llvmpipe-mesa-22-3-6.json` in the cache folder.
@@ -78,8 +61,8 @@ fn path_for(cache: &Path, info: &DeviceInfo) -> PathBuf {
 
 /// What this adapter's file holds. A broken one is told of and counts as none.
 fn recorded(path: &Path, info: &DeviceInfo) -> Choices {
-    match Record::read(path) {
-        Ok(Some(r)) if r.adapter == info.name && r.driver == info.detail => r.choices(path),
+    match read(path) {
+        Ok(Some(r)) if r.adapter == info.name && r.driver == info.detail => choices(&r, path),
         // Two long names may share a file.
         Ok(_) => Choices::default(),
         Err(problem) => {
@@ -141,9 +124,9 @@ pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError>
     if let Some(cache) = cache::folder() {
         let path = path_for(&cache, &info);
         // Another process may have found others meanwhile.
-        let mut choices = recorded(&path, &info);
-        choices.extend(gpu.choices());
-        if let Err(e) = Record::of(&info, &choices).write(&path) {
+        let mut all = recorded(&path, &info);
+        all.extend(gpu.choices());
+        if let Err(e) = write(&Record::of(&info, &all), &path) {
             system::note(&format!("{e}: the search will be made again"));
         }
     }
@@ -155,7 +138,7 @@ pub fn search(session: &mut Session, choice: TuneChoice) -> Result<(), CliError>
 pub fn resume(session: &mut Session, path: &Path, was: Option<&str>) -> bool {
     let info = session.info().clone();
     let Some(gpu) = session.gpu() else { return true };
-    let record = Record::read(path).unwrap_or_else(|problem| {
+    let record = read(path).unwrap_or_else(|problem| {
         let what = "products are cut by the table, and the run continues, but perhaps not to the same bits";
         system::note(&format!("{}: {problem}; {what}", path.display()));
         None
@@ -164,18 +147,16 @@ pub fn resume(session: &mut Session, path: &Path, was: Option<&str>) -> bool {
     if was.is_some_and(|was| was != info.name) {
         return false;
     }
-    gpu.set_choices(record.map(|r| r.choices(path)).unwrap_or_default());
+    gpu.set_choices(record.map(|r| choices(&r, path)).unwrap_or_default());
     true
 }
 
 /// Holds a session to the choices of its loaded programs, and keeps them beside a run.
 pub fn keep(session: &mut Session, path: &Path) -> Result<(), CliError> {
-    let info = session.info().clone();
     let Some(gpu) = session.gpu() else { return Ok(()) };
-    let used = gpu.choices_in_use();
-    gpu.set_choices(used.clone());
+    let record = gpu.hold_choices();
     // A run without the file is one by the table.
-    if used.is_empty() && !path.exists() { Ok(()) } else { Record::of(&info, &used).write(path) }
+    if record.is_empty() && !path.exists() { Ok(()) } else { write(&record, path) }
 }
 
 #[cfg(test)]
@@ -206,40 +187,10 @@ mod tests {
         let path = path_for(cache.path(), &info());
         assert_eq!(path.file_name().unwrap(), "nvidia-h100-80gb-hbm3-vulkan-nvidia-570-86.json");
         assert!(recorded(&path, &info()).is_empty());
-        Record::of(&info(), &some()).write(&path).unwrap();
+        write(&Record::of(&info(), &some()), &path).unwrap();
         assert_eq!(recorded(&path, &info()), some());
         let newer = DeviceInfo { detail: "Vulkan, NVIDIA 580.1".into(), ..info() };
         assert_ne!(path_for(cache.path(), &newer), path);
         assert!(recorded(&path, &newer).is_empty());
-    }
-
-    /// Every cut and many changed bytes: read without a panic, as nothing or as entries that are whole.
-    #[test]
-    fn broken_files_are_survived() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("broken.json");
-        Record::of(&info(), &some()).write(&path).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).unwrap();
-            Record::read(&path).map(|r| Choices::from_texts(&r.unwrap().choices).0)
-        };
-        for end in 0..whole.len() - 2 {
-            assert!(read(&whole[..end]).is_err_and(|e| e.starts_with("it is damaged")), "{end}");
-        }
-        let (mut refused, mut partly) = (0, 0);
-        for k in 0..2000u32 {
-            let mut bytes = whole.clone();
-            let at = crate::cell::rand::mix(k) as usize % bytes.len();
-            bytes[at] = (crate::cell::rand::mix(k + 5000) >> 24) as u8;
-            match read(&bytes) {
-                Err(_) => refused += 1,
-                Ok(choices) => {
-                    assert!(choices.len() <= 2);
-                    partly += usize::from(choices != some());
-                }
-            }
-        }
-        assert!(refused > 500 && partly > 200, "{refused} refused, {partly} partly read");
     }
 }

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::DataError;
+use crate::sorting::sorted;
 
 pub(super) const LAYOUTS: &str =
     "put pictures (PNG, JPEG, WebP) in train/<class>/ and test/<class>/, or in <class>/ alone";
@@ -70,8 +71,8 @@ pub fn layout(root: &str, folders: &[String], files: &[String]) -> Result<Layout
         let folder = if has_parts { format!("{part}/{class}") } else { class.to_string() };
         return Err(error(format!("class folder {folder} holds no picture")));
     }
-    let mut classes: Vec<String> = members.keys().map(|(_, class)| class.to_string()).collect();
-    classes.sort_unstable();
+    let classes: Vec<String> = members.keys().map(|(_, class)| class.to_string()).collect();
+    let mut classes = sorted(classes, |a, b| a.cmp(b));
     classes.dedup();
     let part = |part: &str, pick: fn(&[&str]) -> usize, first: bool| {
         let lists = classes.iter().map(|class| {

@@ -64,18 +64,16 @@ pub fn stratified_split(labels: &[u32], fraction: f64, seed: u64) -> (Vec<u32>, 
     for (i, &label) in labels.iter().enumerate() {
         by_class.entry(label).or_default().push(i as u32);
     }
-    let (mut train, mut validation) = (Vec::new(), Vec::new());
+    let mut held_out = vec![false; labels.len()];
     for (label, mut members) in by_class {
         // Streams from the top: epochs of the same seed count from 0.
         Stream::new(seed, u64::MAX - u64::from(label)).shuffle(&mut members);
         let wanted = (fraction * members.len() as f64).round() as usize;
-        let (held_out, kept) = members.split_at(wanted.min(members.len() - 1));
-        validation.extend_from_slice(held_out);
-        train.extend_from_slice(kept);
+        for image in &members[..wanted.min(members.len() - 1)] {
+            held_out[*image as usize] = true;
+        }
     }
-    train.sort_unstable();
-    validation.sort_unstable();
-    (train, validation)
+    (0..labels.len() as u32).partition(|image| !held_out[*image as usize])
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! kernels, a pack a list of tensors. A backend that lays packs out runs the first kernel over the length of
 //! its packs; one that does not runs the kernels one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::schedule::topological;
@@ -206,10 +206,10 @@ fn place(g: &Graph, packs: &mut Vec<Members>, group: &[(usize, Members)]) -> Opt
     for role in 0..roles {
         let list: Members = group.iter().map(|(_, m)| m[role]).collect();
         let known = packs.iter().position(|p| *p == list);
-        let distinct: BTreeSet<&NodeId> = list.iter().collect();
+        let twice = list.iter().enumerate().any(|(k, n)| list[..k].contains(n));
         let leaves = list.iter().filter(|n| g.node(**n).leaf().is_some()).count();
         let taken = packs.iter().flatten().any(|n| list.contains(n));
-        if known.is_none() && (distinct.len() < list.len() || (1..list.len()).contains(&leaves) || taken) {
+        if known.is_none() && (twice || (1..list.len()).contains(&leaves) || taken) {
             return None;
         }
         out.push(known.unwrap_or_else(|| {

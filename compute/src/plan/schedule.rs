@@ -77,7 +77,8 @@ pub(super) fn topological(before: &[Vec<usize>]) -> Option<Vec<usize>> {
             waits[k] += 1;
         }
     }
-    let mut ready: std::collections::BTreeSet<usize> = (0..n).filter(|&k| waits[k] == 0).collect();
+    let mut ready = std::collections::BTreeSet::new();
+    ready.extend((0..n).filter(|&k| waits[k] == 0));
     let mut order = Vec::with_capacity(n);
     while let Some(k) = ready.pop_first() {
         order.push(k);

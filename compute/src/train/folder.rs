@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::log::Line;
+use crate::backend::gpu::tune::Record;
 use crate::checkpoint::{
     BestFile, Checkpoint, CheckpointError, Cursor, FileDigest, Named, Pointer, weights_from_bytes, weights_to_bytes,
 };
@@ -18,7 +19,7 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const SUMMARY: &str = "summary.json";
 /// The file of a [`ModelCard`].
 pub const MODEL_CARD: &str = "model.json";
-/// The tilings of a run's products, where a tuner chose them (`cli/tune`).
+/// The tilings of a run's products, where a tuner chose them ([`Record`]).
 pub const KERNELS: &str = "kernels.json";
 pub const LAST: &str = "last.safetensors";
 pub const BEST: &str = "best.safetensors";
@@ -146,6 +147,8 @@ pub struct RunFolder {
     pub lines: Vec<Line>,
     pub checkpoint: Option<Checkpoint>,
     pub best: Option<Named>,
+    /// What was chosen for its products, or what is wrong with the file: the weights are whole without it.
+    pub kernels: Option<Result<Record, String>>,
 }
 
 impl RunFolder {
@@ -163,8 +166,10 @@ impl RunFolder {
             let (last, state) = (weights_to_bytes(&c.weights, &none)?, weights_to_bytes(&c.optimizer, &none)?);
             let mut cursor = c.cursor.clone();
             (cursor.logs.metrics_bytes, cursor.logs.events_bytes) = (metrics.len() as u64, log.len() as u64);
-            let digests = [(LAST, &last), (OPTIMIZER, &state)];
-            cursor.files = digests.into_iter().map(|(n, b)| (n.into(), FileDigest::of(b))).collect();
+            cursor.files.clear();
+            for (name, bytes) in [(LAST, &last), (OPTIMIZER, &state)] {
+                cursor.files.insert(name.into(), FileDigest::of(bytes));
+            }
             let name = format!("best-{}.safetensors", crate::checkpoint::pointer::directory(cursor.step, 0));
             let best = match &self.best {
                 Some(b) => Some(weights_to_bytes(b, &none)?),
@@ -184,6 +189,9 @@ impl RunFolder {
         }
         if let Some(card) = &self.card {
             out.push((MODEL_CARD.into(), card.to_json()?.into_bytes()));
+        }
+        if let Some(Ok(record)) = &self.kernels {
+            out.push((KERNELS.into(), record.to_json().map_err(CheckpointError::Write)?.into_bytes()));
         }
         out.push((METRICS.into(), metrics));
         out.push((format!("{EVENTS_PREFIX}{}.page", wall as u64), log));
@@ -217,6 +225,7 @@ impl RunFolder {
         let length = checkpoint.as_ref().map_or(0, |c| c.cursor.logs.metrics_bytes);
         metrics.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         let lines = super::log::parse(METRICS, &text(METRICS, metrics)?).map_err(|e| damaged(METRICS, e))?;
-        Ok(RunFolder { recipe, card, lines, checkpoint, best })
+        let kernels = files.get(KERNELS).map(|bytes| Record::parse(bytes));
+        Ok(RunFolder { recipe, card, lines, checkpoint, best, kernels })
     }
 }

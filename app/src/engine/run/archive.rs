@@ -31,6 +31,7 @@ impl Run {
     /// The run's folder in one file. A learning rate that the reader changed is the recipe's from here
     /// on, so that whoever continues it does so at the present pace.
     pub async fn archive(&mut self) -> Result<FileData, String> {
+        self.settle()?;
         if self.saved.as_ref().is_none_or(|(c, _)| c.cursor.step != self.steps() as u64) {
             let checkpoint = self.trainer.checkpoint(&self.cursor).await.map_err(text)?;
             self.saved = Some((checkpoint, self.lines.len()));
@@ -43,6 +44,7 @@ impl Run {
             lines: self.lines.clone(),
             checkpoint: self.saved.as_ref().map(|(c, _)| c.clone()),
             best: self.best.clone(),
+            kernels: self.tuning.record.clone().map(Ok),
         };
         let name = format!("{}-step-{}", stem(&self.recipe.name), self.steps());
         let files = folder.to_files(wall()).map_err(text)?;

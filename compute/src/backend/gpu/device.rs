@@ -147,6 +147,7 @@ fn report(fault: &Fault, error: BackendError) {
 }
 
 /// A pipeline with the layout of its group 0.
+#[derive(Clone)]
 pub struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,

@@ -26,13 +26,12 @@ use std::sync::Arc;
 
 use device::Device;
 pub use device::{AdapterChoice, AdapterSummary, Limits, adapters};
-use gemm::{Product, Tiling};
 use kernel::Class;
 use layout::Slice;
 pub use nameless::nameless;
-use program::Program;
+use program::{Program, Step};
 use staging::{Download, Upload};
-use tune::Choices;
+use tune::{Choices, Tiling};
 
 use super::{Backend, BackendError, BackendResult, DeviceInfo, Memory, ProgramId, Reading};
 use crate::graph::{NodeId, TensorType};
@@ -56,6 +55,14 @@ pub enum Variants {
     Hardware,
 }
 
+/// How products are cut that are to be verified.
+#[derive(Clone, Copy)]
+enum Pick {
+    /// By a candidate of this number.
+    Candidate(usize),
+    Tiling(Tiling),
+}
+
 /// A leaf on the device.
 struct Leaf {
     slice: Slice,
@@ -73,8 +80,10 @@ pub struct Gpu {
     download: Download,
     variants: Variants,
     choices: Choices,
-    /// Overrides them. A function, so that a page, which sets none, does not carry the candidates.
-    pick: Option<Box<dyn Fn(&Product, Class) -> Option<Tiling>>>,
+    /// Overrides them.
+    pick: Option<Pick>,
+    /// What trials compiled, until the programs take what they need of it.
+    tried: Vec<Step>,
     /// What the first dispatch of the next program runs instead of its own text.
     text: Option<String>,
 }
@@ -92,7 +101,7 @@ impl Gpu {
         let info = DeviceInfo {
             backend: "gpu",
             name: i.name.clone(),
-            detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim().to_string(),
+            detail: format!("{:?}, {} {}", i.backend, i.driver, i.driver_info).trim_end_matches([' ', ',']).to_string(),
             max_buffer_bytes: Some(device.max_buffer_bytes()),
             cache_bytes: 0,
             half_bytes: 2,
@@ -108,8 +117,14 @@ impl Gpu {
             variants: Variants::Device,
             choices: Choices::default(),
             pick: None,
+            tried: vec![],
             text: None,
         })
+    }
+
+    /// Gives the adapter a name: a browser may know more of it than wgpu passes on.
+    pub fn set_name(&mut self, name: String) {
+        self.info.name = name;
     }
 
     /// Chooses the variants of programs loaded from now on.
@@ -120,13 +135,13 @@ impl Gpu {
     /// Programs loaded from now on cut their products by this one of the tilings that a tuner tries
     /// ([`tune`]), where there are so many, else as the table says; `None`: as was chosen. To verify each.
     pub fn set_candidate(&mut self, number: Option<usize>) {
-        self.pick = number.map(|k| Box::new(move |p: &Product, class| p.candidates(class).get(k).copied()) as _);
+        self.pick = number.map(Pick::Candidate);
     }
 
     /// Programs loaded from now on cut their products like this where it fits, else as the table says; `None`: as was
     /// chosen. To verify what no candidate is here.
     pub fn set_tiling(&mut self, tiling: Option<Tiling>) {
-        self.pick = tiling.map(|t| Box::new(move |_: &Product, _| Some(t)) as _);
+        self.pick = tiling.map(Pick::Tiling);
     }
 
     /// The next program's first dispatch runs this text, with the entry point and the bindings of

@@ -1,14 +1,13 @@
 //! A plan made ready: buffers, pipelines and bind groups, and the encoding of one step.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::device::{Device, Pipeline};
-use super::gemm::Tiling;
+use super::gemm::{Product, Tiling};
 use super::kernel::{self, Class, Dispatch, Place, SOFTWARE_TURNS};
 use super::layout::{self, Layout, Slice, lay_out, step_buffer};
-use super::{Gpu, Variants, nameless};
+use super::{Gpu, Pick, Variants, nameless};
 use crate::backend::{BackendError, BackendResult};
 use crate::plan::pack::Together;
 use crate::plan::{Kernel, Plan};
@@ -16,9 +15,19 @@ use crate::plan::{Kernel, Plan};
 /// One recorded dispatch.
 pub(super) struct Step {
     label: String,
-    pipeline: wgpu::ComputePipeline,
+    /// Tells what was compiled: the text but for names, with its bindings, the entry point, the checks.
+    key: u64,
+    made: Pipeline,
     group: wgpu::BindGroup,
     groups: [u32; 3],
+}
+
+/// How a product is cut.
+pub struct Cut {
+    pub class: String,
+    pub tiling: Tiling,
+    /// What the table says.
+    pub table: Tiling,
 }
 
 pub struct Program {
@@ -29,8 +38,7 @@ pub struct Program {
     pub places: Layout,
     /// Those that die with the program.
     pub own: Vec<wgpu::Buffer>,
-    /// Class and tiling of each product.
-    pub tilings: Vec<(String, Tiling)>,
+    pub cuts: Vec<Cut>,
     steps: Vec<Step>,
     copies: Vec<(Slice, Slice)>,
 }
@@ -41,8 +49,9 @@ fn lower(gpu: &Gpu, plan: &Plan, k: &Kernel, class: Class) -> Result<Vec<Dispatc
         return kernel::naive(plan, k, class);
     }
     let made = kernel::dispatches(plan, k, class)?;
-    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match &gpu.pick {
-        Some(pick) => pick(p, class),
+    let tiling = made.first().and_then(|d| d.product.as_ref()).and_then(|(p, _)| match gpu.pick {
+        Some(Pick::Candidate(k)) => p.candidates(class).get(k).copied(),
+        Some(Pick::Tiling(tiling)) => Some(tiling),
         None => gpu.choices.get(&p.key()),
     });
     match tiling {
@@ -57,9 +66,11 @@ pub(super) fn load(gpu: &mut Gpu, plan: Arc<Plan>) -> BackendResult<Program> {
     match build(gpu, &plan, &mut own) {
         Ok(Built { places, dispatches, steps, copies }) => {
             let name = plan.graph.outputs.first().map_or_else(|| "step".into(), |(n, _)| format!("the step of {n}"));
+            let class = gpu.class();
             let products = dispatches.iter().filter_map(|d| d.product.as_ref());
-            let tilings = products.map(|(p, tiling)| (p.key(), *tiling)).collect();
-            Ok(Program { plan, name, places, own, tilings, steps, copies })
+            let cut = |(p, tiling): &(Product, Tiling)| Cut { class: p.key(), tiling: *tiling, table: p.table(class) };
+            let cuts = products.map(cut).collect();
+            Ok(Program { plan, name, places, own, cuts, steps, copies })
         }
         Err(e) => {
             // A program that failed leaves nothing behind but leaves.
@@ -149,16 +160,10 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
         0 => None,
         bytes => Some(Slice::whole(step_buffer(gpu, "partial sums", bytes, own)?)),
     };
-    // Kernels with one text share a pipeline.
-    let mut known: BTreeMap<(String, &str, bool), Pipeline> = BTreeMap::new();
-    let mut steps = vec![];
+    let mut steps: Vec<Step> = vec![];
     for d in &dispatches {
-        let key = (nameless(&d.code), d.entry.as_str(), d.checked);
-        let made = match known.entry(key) {
-            Entry::Occupied(e) => e.into_mut(),
-            Entry::Vacant(e) => e.insert(gpu.device.pipeline(d)?),
-        };
-        steps.push(step(&mut gpu.device, d, made, &places, scratch.as_ref())?);
+        let next = step(gpu, &steps, d, &places, scratch.as_ref())?;
+        steps.push(next);
     }
     let mut copies = vec![];
     for (from, to) in &plan.copies {
@@ -176,11 +181,12 @@ fn build(gpu: &mut Gpu, plan: &Plan, own: &mut Vec<wgpu::Buffer>) -> BackendResu
     Ok(Built { places, dispatches, steps, copies })
 }
 
-/// A dispatch with its buffers.
+/// A dispatch with its buffers. Kernels of one text share a pipeline, whichever of the loaded programs they belong
+/// to, of the steps `before`, or of trials: a program that is made anew compiles what differs.
 pub(super) fn step(
-    device: &mut Device,
+    gpu: &mut Gpu,
+    before: &[Step],
     d: &Dispatch,
-    made: &Pipeline,
     places: &Layout,
     scratch: Option<&Slice>,
 ) -> BackendResult<Step> {
@@ -195,13 +201,22 @@ pub(super) fn step(
         };
         bound.push((b.binding, buffer.ok_or_else(missing)?));
     }
-    let group = device.bind_group(&d.label, &made.layout, &bound)?;
-    Ok(Step { label: d.label.clone(), pipeline: made.pipeline.clone(), group, groups: d.groups })
+    let mut hasher = DefaultHasher::new();
+    (nameless(&d.code), &d.entry, d.checked).hash(&mut hasher);
+    let key = hasher.finish();
+    let loaded = gpu.programs.values().flat_map(|p| &p.steps);
+    let known = before.iter().chain(loaded).chain(&gpu.tried).find(|s| s.key == key);
+    let made = match known {
+        Some(step) => step.made.clone(),
+        None => gpu.device.pipeline(d)?,
+    };
+    let group = gpu.device.bind_group(&d.label, &made.layout, &bound)?;
+    Ok(Step { label: d.label.clone(), key, made, group, groups: d.groups })
 }
 
 impl Step {
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
+        pass.set_pipeline(&self.made.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
         let [x, y, z] = self.groups;
         pass.dispatch_workgroups(x, y, z);

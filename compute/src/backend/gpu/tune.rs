@@ -11,83 +11,28 @@
 //!
 //! [`Product::key`]: super::gemm::Product::key
 
-use std::collections::{BTreeMap, BTreeSet};
+mod choices;
+mod record;
+mod trials;
 
 use super::Gpu;
 pub use super::gemm::{CANDIDATES, NoTiling, Tiling};
 use super::kernel::{self, Class, Dispatch};
 use super::layout::{Layout, Slice, free};
-use super::program::{Step, check_limits, load, step};
+use super::program::{Cut, Step, check_limits, load, step};
 use crate::backend::{BackendResult, ProgramId};
+pub use choices::Choices;
+pub use record::Record;
+pub use trials::Trials;
 
 /// A candidate replaces the table's tiling if its time is below this share: less is noise.
 const WIN: f64 = 0.97;
-/// Seconds of one sample, which short kernels fill by repetition; and the most repetitions.
+/// Seconds of one sample, which short kernels fill by repetition; and the most repetitions: more in a browser, whose
+/// clock moves by 0.1 ms or more, and where the wait at the end takes 0.5 ms.
 const SAMPLE_SECS: f64 = 0.01;
-const REPEATS: usize = 64;
-/// Samples of which the median counts.
-const SAMPLES: usize = 3;
+const REPEATS: usize = if cfg!(target_arch = "wasm32") { 1024 } else { 64 };
 /// A candidate that takes so many times the best is not timed again.
 const HOPELESS: f64 = 1.5;
-
-/// Tilings by class of products.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Choices(BTreeMap<String, Tiling>);
-
-impl Choices {
-    pub fn get(&self, class: &str) -> Option<Tiling> {
-        self.0.get(class).copied()
-    }
-
-    pub fn insert(&mut self, class: &str, tiling: Tiling) {
-        self.0.insert(class.into(), tiling);
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Tiling)> {
-        self.0.iter().map(|(class, tiling)| (class.as_str(), *tiling))
-    }
-
-    /// Takes over the other's, which win.
-    pub fn extend(&mut self, other: &Choices) {
-        self.0.extend(other.0.iter().map(|(class, tiling)| (class.clone(), *tiling)));
-    }
-
-    /// As text by text, for a file.
-    pub fn to_texts(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(class, tiling)| (class.clone(), tiling.to_string())).collect()
-    }
-
-    /// From text by text; entries that are none are left out, and told.
-    pub fn from_texts(texts: &BTreeMap<String, String>) -> (Choices, Vec<String>) {
-        let (mut choices, mut wrong) = (Choices::default(), vec![]);
-        for (class, text) in texts {
-            match text.parse() {
-                _ if !is_class(class) => wrong.push(format!("{class:?} is no class of products")),
-                Ok(tiling) => choices.insert(class, tiling),
-                Err(e) => wrong.push(format!("{class}: {e}")),
-            }
-        }
-        (choices, wrong)
-    }
-}
-
-/// Whether a text has the form of a class: `matmul 1x64x16x1024 stored f32`.
-fn is_class(text: &str) -> bool {
-    let words: Vec<&str> = text.split(' ').collect();
-    let [kind, sizes, operands, precision] = words[..] else { return false };
-    let sizes: Vec<&str> = sizes.split('x').collect();
-    let power = |size: &&str| size.parse().is_ok_and(usize::is_power_of_two);
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-    sizes.len() == 4 && sizes.iter().all(power) && [kind, operands, precision].into_iter().all(word)
-}
 
 /// What one call of [`Tuner::next`] measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,7 +49,10 @@ struct Work {
     class: String,
     program: ProgramId,
     kernel: usize,
+    /// Of all kernels of the class.
     flops: f64,
+    /// This kernel's share of its program's.
+    share: f64,
 }
 
 /// A class under way.
@@ -120,7 +68,6 @@ struct Search {
 
 /// See the module's introduction.
 pub struct Tuner {
-    /// The one with most work at the end.
     waiting: Vec<Work>,
     search: Option<Search>,
     changed: usize,
@@ -136,28 +83,56 @@ impl Gpu {
         &self.choices
     }
 
-    /// The classes of the loaded programs' products, and how each product is cut.
-    fn products(&self) -> impl Iterator<Item = (&str, Tiling)> {
-        self.programs.values().flat_map(|p| p.tilings.iter().map(|(class, tiling)| (class.as_str(), *tiling)))
+    /// The products of the loaded programs.
+    fn products(&self) -> impl Iterator<Item = &Cut> {
+        self.programs.values().flat_map(|p| &p.cuts)
     }
 
     /// The choices that concern the loaded programs: with these alone they give the same bits.
     pub fn choices_in_use(&self) -> Choices {
-        let chosen = |(class, _): (&str, Tiling)| Some((class.to_string(), self.choices.get(class)?));
-        Choices(self.products().filter_map(chosen).collect())
+        let mut used = Choices::default();
+        for cut in self.products() {
+            if let Some(choice) = self.choices.get(&cut.class) {
+                used.insert(&cut.class, choice);
+            }
+        }
+        used
+    }
+
+    /// Holds programs that are loaded later to the choices that are in use now: the record of a run.
+    pub fn hold_choices(&mut self) -> Record {
+        self.choices = self.choices_in_use();
+        Record::of(&self.info, &self.choices)
+    }
+
+    fn is_stale(&self, cut: &Cut) -> bool {
+        self.choices.get(&cut.class).is_some_and(|choice| choice != cut.tiling)
+    }
+
+    fn classes(&self, which: &dyn Fn(&Cut) -> bool) -> Vec<String> {
+        let mut out: Vec<String> = vec![];
+        for cut in self.products() {
+            if which(cut) && !out.contains(&cut.class) {
+                out.push(cut.class.clone());
+            }
+        }
+        out
     }
 
     /// Classes of the loaded programs whose choice does not fit a product, which is cut as the table says.
-    pub fn unfit(&self) -> BTreeSet<String> {
-        let unlike = |(class, tiling): &(&str, Tiling)| self.choices.get(class).is_some_and(|c| c != *tiling);
-        self.products().filter(unlike).map(|(class, _)| class.to_string()).collect()
+    pub fn unfit(&self) -> Vec<String> {
+        self.classes(&|cut| self.is_stale(cut))
+    }
+
+    /// Classes of the loaded programs that are cut otherwise than the table says.
+    pub fn unlike_the_table(&self) -> Vec<String> {
+        self.classes(&|cut| cut.tiling != cut.table)
     }
 
     /// Has the loaded programs take the choices of now: those that would be cut otherwise are made anew. What
     /// they computed is gone; leaves stay.
     pub fn reload(&mut self) -> BackendResult<()> {
-        let unlike = |(class, tiling): &(String, Tiling)| self.choices.get(class).is_some_and(|c| c != *tiling);
-        let stale = self.programs.iter().filter(|(_, p)| p.tilings.iter().any(unlike));
+        let stale = self.programs.iter().filter(|(_, p)| p.cuts.iter().any(|cut| self.is_stale(cut)));
         for id in stale.map(|(id, _)| *id).collect::<Vec<ProgramId>>() {
             let Some(plan) = self.programs.get(&id).map(|p| p.plan.clone()) else { continue };
             // Beside the old one, whose buffers it takes over.
@@ -166,31 +141,55 @@ impl Gpu {
                 free(self, old.own);
             }
         }
+        self.tried.clear();
         Ok(())
     }
 
     /// A tuner for the classes of the loaded programs that have no choice.
     pub fn tuner(&self) -> Tuner {
-        let mut found: BTreeMap<String, Work> = BTreeMap::new();
+        let mut waiting: Vec<Work> = vec![];
         for (program, p) in &self.programs {
+            let all: f64 = p.plan.kernels.iter().map(|k| k.flops).sum();
             for (kernel, k) in p.plan.kernels.iter().enumerate() {
                 let Ok(made) = kernel::dispatches(&p.plan, k, self.class()) else { continue };
                 let Some((product, _)) = made.first().and_then(|d| d.product.as_ref()) else { continue };
                 let class = product.key();
-                if self.choices.get(&class).is_some() || !p.tilings.iter().any(|(known, _)| *known == class) {
+                if self.choices.get(&class).is_some() || !p.cuts.iter().any(|cut| cut.class == class) {
                     continue;
                 }
-                let one = Work { class: class.clone(), program: *program, kernel, flops: 0.0 };
-                found.entry(class).or_insert(one).flops += k.flops;
+                match waiting.iter_mut().find(|work| work.class == class) {
+                    Some(work) => work.flops += k.flops,
+                    None => {
+                        let share = k.flops / all.max(1.0);
+                        waiting.push(Work { class, program: *program, kernel, flops: k.flops, share });
+                    }
+                }
             }
         }
-        let mut waiting: Vec<Work> = found.into_values().collect();
-        waiting.sort_by(|a, b| a.flops.total_cmp(&b.flops));
         Tuner { waiting, search: None, changed: 0 }
     }
 }
 
 impl Tuner {
+    /// Leaves at most so many classes to measure, those with most work, and none of which one kernel has more than
+    /// this share in its program.
+    pub fn narrow(&mut self, classes: usize, share: f64) {
+        let mut kept = vec![];
+        while kept.len() < classes
+            && let Some(work) = self.heaviest()
+        {
+            kept.extend(Some(work).filter(|work| work.share <= share));
+        }
+        self.waiting = kept;
+    }
+
+    /// Takes out the one with most work.
+    fn heaviest(&mut self) -> Option<Work> {
+        let flops = self.waiting.iter().map(|work| work.flops).reduce(f64::max)?;
+        let at = self.waiting.iter().position(|work| work.flops >= flops)?;
+        Some(self.waiting.remove(at))
+    }
+
     /// Classes that are not chosen yet, the one under way included.
     pub fn left(&self) -> usize {
         self.waiting.len() + usize::from(self.search.is_some())
@@ -213,7 +212,7 @@ impl Tuner {
         loop {
             let search = match &mut self.search {
                 Some(search) => search,
-                None => match self.waiting.pop() {
+                None => match self.heaviest() {
                     None => return Ok(None),
                     Some(work) => self.search.insert(Search::new(gpu, work)),
                 },
@@ -335,27 +334,33 @@ async fn time_with(
 ) -> BackendResult<Option<f64>> {
     let mut steps = vec![];
     for d in made {
-        let pipeline = gpu.device.pipeline(d)?;
-        steps.push(step(&mut gpu.device, d, &pipeline, places, scratch)?);
+        let next = step(gpu, &steps, d, places, scratch)?;
+        steps.push(next);
     }
     let probe = places.slices.first();
     run(gpu, &steps, 1, probe).await?;
-    let start = now();
-    run(gpu, &steps, 1, probe).await?;
-    let once = now() - start;
-    if once > SAMPLE_SECS && best.is_some_and(|best| once > HOPELESS * best) {
-        return Ok(None);
-    }
-    let repeats = (SAMPLE_SECS / once.max(1e-6)).ceil().clamp(1.0, REPEATS as f64) as usize;
-    // What fills a sample alone has been one.
-    let mut samples = if repeats == 1 { vec![once] } else { vec![] };
-    while samples.len() < SAMPLES {
+    let mut repeats = 1;
+    let mut samples = [0.0; 3];
+    let mut taken = 0;
+    while taken < samples.len() {
         let start = now();
         run(gpu, &steps, repeats, probe).await?;
-        samples.push((now() - start) / repeats as f64);
+        let secs = now() - start;
+        if taken == 0 && repeats == 1 && secs > SAMPLE_SECS && best.is_some_and(|best| secs > HOPELESS * best) {
+            return Ok(None);
+        }
+        if taken == 0 && secs < SAMPLE_SECS && repeats < REPEATS {
+            // The wait at the end is part of it: what is short is shorter than it seems.
+            let more = (1.2 * SAMPLE_SECS / secs.max(1e-6)).clamp(2.0, 8.0);
+            repeats = ((repeats as f64 * more) as usize).min(REPEATS);
+            continue;
+        }
+        samples[taken] = secs / repeats as f64;
+        taken += 1;
     }
-    samples.sort_by(f64::total_cmp);
-    Ok(Some(samples[SAMPLES / 2]))
+    gpu.tried.append(&mut steps);
+    let [a, b, c] = samples;
+    Ok(Some(a.min(b).max(a.max(b).min(c))))
 }
 
 /// Runs some dispatches again and again in one pass, and waits.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::BLOCK;
 use super::lin::{Along, Atom, Lin, Lins, Tile};
 use crate::cell::{Cell, Cond, Idx, Var};
+use crate::sorting::map_of;
 
 /// Every linear form whose value the program uses as it stands: flat offsets where the load is
 /// proved inside, single indices where it must be checked.
@@ -141,7 +142,7 @@ pub(super) fn reductions(lins: &Lins, cell: &Cell) -> BTreeMap<Var, Var> {
     forms(lins, cell, &mut |l| {
         pairs.retain(|(v, w, n)| l.coefficient(&Atom::Var(*v)) == l.coefficient(&Atom::Var(*w)) * n);
     });
-    pairs.into_iter().map(|(v, w, _)| (v, w)).collect()
+    map_of(pairs.into_iter().map(|(v, w, _)| (v, w)))
 }
 
 /// Every pair of a reduction and one that is all of its body, both from 0 to a constant above 1; with the

@@ -181,7 +181,7 @@ impl Product {
     }
 
     /// What the table says.
-    pub(super) fn table(&self, class: Class) -> Tiling {
+    pub fn table(&self, class: Class) -> Tiling {
         self.direct_table(class).unwrap_or_else(|| self.product_table(class))
     }
 
