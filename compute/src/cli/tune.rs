@@ -62,8 +62,8 @@ fn path_for(cache: &Path, info: &DeviceInfo) -> PathBuf {
 /// What this adapter's file holds. A broken one is told of and counts as none.
 fn recorded(path: &Path, info: &DeviceInfo) -> Choices {
     match read(path) {
-        Ok(Some(r)) if r.adapter == info.name && r.driver == info.detail => choices(&r, path),
-        // Two long names may share a file.
+        Ok(Some(r)) if r.adapter == info.name && r.driver == info.detail && r.is_current() => choices(&r, path),
+        // Two long names may share a file; an older program had less to choose from.
         Ok(_) => Choices::default(),
         Err(problem) => {
             system::note(&format!("{}: {problem}; products are cut by the table", path.display()));

@@ -7,17 +7,34 @@ use serde::{Deserialize, Serialize};
 use super::Choices;
 use crate::backend::DeviceInfo;
 
+/// Raised when there is more to choose from: what was found before is worth another search. It still says how a run
+/// is cut.
+const GENERATION: u32 = 2;
+
 /// A file of choices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub adapter: String,
     pub driver: String,
+    /// Files of the first generation do not say.
+    #[serde(default)]
+    generation: u32,
     choices: BTreeMap<String, String>,
 }
 
 impl Record {
     pub fn of(info: &DeviceInfo, choices: &Choices) -> Record {
-        Record { adapter: info.name.clone(), driver: info.detail.clone(), choices: choices.texts().clone() }
+        Record {
+            adapter: info.name.clone(),
+            driver: info.detail.clone(),
+            generation: GENERATION,
+            choices: choices.texts().clone(),
+        }
+    }
+
+    /// Whether all that there is to choose from now was there.
+    pub fn is_current(&self) -> bool {
+        self.generation == GENERATION
     }
 
     /// Classes with a choice.
@@ -55,7 +72,16 @@ mod tests {
         choices.insert("matmul 1x64x16x1024 stored f32", "tiled 2x1 by 256 split 4".parse().unwrap());
         choices.insert("conv2d_forward 2x8x1024x32 computed-b f32", "rows 1x4 by 64".parse().unwrap());
         let choices = choices.texts().clone();
-        Record { adapter: "NVIDIA H100 80GB/HBM3".into(), driver: "Vulkan, NVIDIA 570.86".into(), choices }
+        let (adapter, driver) = ("NVIDIA H100 80GB/HBM3".into(), "Vulkan, NVIDIA 570.86".into());
+        Record { adapter, driver, generation: GENERATION, choices }
+    }
+
+    #[test]
+    fn older_files_are_read_and_known_as_such() {
+        let text = record().to_json().unwrap().replace("\"generation\": 2,", "");
+        let old = Record::parse(text.as_bytes()).unwrap();
+        assert!(record().is_current() && !old.is_current());
+        assert_eq!(old.choices(), record().choices());
     }
 
     /// Every cut and many changed bytes: read without a panic, as nothing or as entries that are whole.
