@@ -206,8 +206,7 @@ impl State {
         Err(last)
     }
 
-    /// Puts a run in place of the present one. What a GPU cannot hold, the CPU may: then a notice says
-    /// so.
+    /// Puts a run in place of the present one. What a GPU cannot hold, the CPU may: then a notice says so.
     async fn begin(&mut self, what: Begin) -> Result<(), String> {
         self.runs += 1;
         if let Some(run) = &self.run {
@@ -241,26 +240,28 @@ impl State {
     }
 
     async fn slice(&mut self) -> Result<(), String> {
-        let due = kernels::now_ms() - self.told_ms >= REPORT_MS;
+        let now = kernels::now_ms();
         let run = self.run()?;
         let before = run.steps();
         run.slice().await?;
         let (taken, busy) = (run.steps().saturating_sub(before), run.busy());
         self.steps += taken as u64;
-        if due || !busy { self.tell().await } else { Ok(()) }
+        if now - self.told_ms < REPORT_MS && busy {
+            return Ok(());
+        }
+        self.told_ms = now;
+        self.tell().await
     }
 
     /// Tells the page how the run stands.
     async fn tell(&mut self) -> Result<(), String> {
-        self.told_ms = kernels::now_ms();
         let report = self.run()?.report().await?;
         send(EVENT, Reply::Training(Box::new(report)));
         Ok(())
     }
 
     async fn command(&mut self, command: Command) -> Result<Reply, String> {
-        let mut extra = vec![];
-        let mut scores = None;
+        let (mut extra, mut scores) = (vec![], None);
         match command {
             Command::Open { name, recipe, changes } => self.begin(Begin::Recipe { name, recipe, changes }).await?,
             Command::OpenRun { name, files } => self.begin(Begin::Folder { name, files }).await?,
@@ -321,7 +322,7 @@ impl State {
             }
         }
         let mut report = self.run()?.report().await?;
-        report.scores = scores;
+        report.scores = scores.or(report.scores);
         report.tensors.extend(extra);
         Ok(Reply::Training(Box::new(report)))
     }
