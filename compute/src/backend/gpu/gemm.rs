@@ -77,6 +77,7 @@ impl Product {
                     .set("STEP", s.tiling.step())?
                     .replace("tiled_tile", &tiled_written_out(blocks))?
             }
+            Variant::Lanes if !shaders::SUBGROUPS => shader,
             Variant::Lanes => {
                 let mut shader = shader
                     .append(shaders::GEMM_LANES)
@@ -232,7 +233,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
         let Some(matrix) = &made[k] else { continue };
         // A buffer is bound as vec4 where all that read it do so.
         let alone = matrix.buffers.iter().all(|b| !reads_below(plan, inputs[1 - k], *b));
-        let lanes = tiles.variant == Variant::Lanes;
+        let lanes = tiles.variant.is_lanes();
         if (lanes || columns.is_multiple_of(4))
             && p.k > 0
             && columns > 0
@@ -254,7 +255,7 @@ pub(super) fn matmul(plan: &Plan, kernel: &Kernel, op: &Matmul, class: Class) ->
             whole += 1;
         }
     }
-    if (whole == 2 || tiles.variant == Variant::Lanes) && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
+    if (whole == 2 || tiles.variant.is_lanes()) && !op.bias && p.n.is_multiple_of(4) && tiles.splits == 1 {
         let exact = p.m.is_multiple_of(tiles.tile[0]) && p.n.is_multiple_of(tiles.tile[1]);
         shader = shader.replace("put_block", &vector_put(exact, p.pairs))?.replace("store_c", NO_STORE)?;
         vectors.extend(plan.storage[out.index()]);

@@ -38,7 +38,7 @@ impl Team {
         }
         // Short rows leave lanes idle; on a GPU long ones are a workgroup's.
         let each = if class.software { SHORT / 4..usize::MAX } else { 1..17 };
-        let lanes = class.lanes.is_power_of_two() && class.lanes > 1;
+        let lanes = shaders::SUBGROUPS && class.lanes.is_power_of_two() && class.lanes > 1;
         if lanes && each.contains(&(columns / class.lanes)) {
             return Team::Subgroup(class.lanes);
         }

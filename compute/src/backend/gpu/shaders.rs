@@ -6,8 +6,12 @@ pub const SHARED: &[(&str, &str)] = &[
     ("shared/conv2d.wgsl", include_str!("../../../../shaders/shared/conv2d.wgsl")),
 ];
 
+/// Whether a device may have subgroups that can be reached: in a browser none, so that a page does not carry what
+/// is for them.
+pub const SUBGROUPS: bool = !cfg!(target_arch = "wasm32");
+
 /// An entry point more for whatever imports `shared/gemm.wgsl`; it needs subgroups, so it is added
-/// where a device has them. Browsers do not offer them.
+/// where a device has them.
 #[cfg(target_arch = "wasm32")]
 pub const GEMM_LANES: &str = "";
 #[cfg(not(target_arch = "wasm32"))]

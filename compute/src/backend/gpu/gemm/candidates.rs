@@ -3,6 +3,7 @@
 
 use super::shape::{Product, TEAM, Tiling, Variant, even};
 use crate::backend::gpu::kernel::Class;
+use crate::backend::gpu::shaders::SUBGROUPS;
 
 /// The most candidates of a product.
 pub const CANDIDATES: usize = 6;
@@ -15,7 +16,7 @@ impl Product {
         let mut found = vec![table];
         let others = match (class.software, table.variant) {
             (_, Variant::Direct) => self.direct_beside(table, class),
-            (_, Variant::Lanes) => self.lanes_beside(table, class),
+            (_, variant) if variant.is_lanes() => self.lanes_beside(table, class),
             (true, _) => self.rows_in_software(class),
             (_, Variant::Tiled) => self.tiled_on_gpu(class),
             _ => self.narrow_on_gpu(table, class),
@@ -92,7 +93,7 @@ impl Product {
         let (turned, _) = self.lane_blocks(team);
         let (rows, columns) = if turned { (self.n, self.m) } else { (self.m, self.n) };
         let blocks = [even(rows, 4), if columns > 4 * team { 2 } else { 1 }];
-        (team > 0).then(|| self.tiling(Variant::Lanes, blocks, team, turned, class))
+        (SUBGROUPS && team > 0).then(|| self.tiling(Variant::Lanes, blocks, team, turned, class))
     }
 
     /// Tiles in blocks, none wider than the product.

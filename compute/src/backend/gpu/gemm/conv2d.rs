@@ -121,7 +121,7 @@ pub(in super::super) fn forward(
     shader = operand(operand(shader, "load_x", &reads[0])?, "load_w", &reads[1])?;
     shader = flat_weights(shader.replace("block_b", PATCH_B)?, &reads[1])?;
     let tiles = p.choose(class);
-    let lanes = tiles.variant == Variant::Lanes;
+    let lanes = tiles.variant.is_lanes();
     let mut vectors = vec![];
     let rows = y[3].is_multiple_of(4) && op.geometry.stride[1] == 1;
     if let (Some(made), true) = (alone(&mut a, &inputs, [0, 1])?, lanes && rows) {
@@ -188,7 +188,7 @@ pub(in super::super) fn backward_x(
     let shader = sizes(p.start()?, op.geometry, &dx, &w, &dy)?;
     let mut shader = operand(operand(shader, "load_dy", &reads[0])?, "load_w", &reads[1])?;
     let tiles = p.choose(class);
-    let lanes = tiles.variant == Variant::Lanes;
+    let lanes = tiles.variant.is_lanes();
     let mut vectors = vec![];
     let rows = dx[3].is_multiple_of(4) && op.geometry.stride == [1, 1];
     if let (Some(made), true) = (alone(&mut a, &inputs, [0, 1])?, lanes && rows) {
@@ -241,7 +241,7 @@ pub(in super::super) fn backward_w(
             "TAPS + n] = value;\n    } else {\n        out2[group * CO + m] = value;\n    }",
         )?;
     }
-    let lanes = p.choose(class).variant == Variant::Lanes;
+    let lanes = p.choose(class).variant.is_lanes();
     let mut vectors = vec![];
     if let (Some(made), true) =
         (alone(&mut a, &inputs, [0, 1])?, lanes && dy[3].is_multiple_of(4) && op.geometry.stride[1] == 1)

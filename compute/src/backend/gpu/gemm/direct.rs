@@ -11,11 +11,10 @@
 //! k in steps of 32, uses less than half of its own, and finds every pixel of a patch by divisions. In any case the
 //! tuner times both.
 
-use std::collections::BTreeSet;
-
 use super::blocks::stored;
 use super::shape::{MEMORY_BLOCKS, Product, Tiling, Variant};
 use crate::backend::gpu::kernel::Class;
+use crate::backend::gpu::shaders::SUBGROUPS;
 use crate::cell::wgsl::import::{ImportError, Shader};
 use crate::ops::conv2d::Geometry;
 
@@ -59,8 +58,13 @@ impl Window {
     }
 
     /// Columns that a run sees, from its first on.
-    fn columns(&self, run: usize) -> BTreeSet<usize> {
-        (0..run).flat_map(|p| (0..self.kernel[1]).map(move |j| p * self.stride + j * self.dilation)).collect()
+    fn columns(&self, run: usize) -> Vec<usize> {
+        let width = self.kernel[1] * self.dilation;
+        let seen = |column: usize, p: usize| {
+            let from = column.checked_sub(p * self.stride);
+            from.is_some_and(|j| j < width && j.is_multiple_of(self.dilation))
+        };
+        (0..run * self.stride + width).filter(|column| (0..run).any(|p| seen(*column, p))).collect()
     }
 
     fn pixels(&self, run: usize) -> usize {
@@ -88,7 +92,7 @@ impl Weights {
     fn of(class: Class) -> Weights {
         match class.software {
             false => Weights::Held,
-            true if class.lanes >= 4 => Weights::Shuffled,
+            true if SUBGROUPS && class.lanes >= 4 => Weights::Shuffled,
             true => Weights::Read,
         }
     }
@@ -339,11 +343,10 @@ mod tests {
             let geometry = Geometry { stride: [1, stride], dilation: [1, dilation], ..Geometry::default() };
             Window::new(geometry, &[8, 3, 3, 3], &[1, 8, 9, 9]).expect("few channels")
         };
-        let columns = |w: Window| w.columns(4).into_iter().collect::<Vec<_>>();
-        assert_eq!(columns(window(1, 1)), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(columns(window(2, 1)), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(columns(window(1, 4)), (0..12).collect::<Vec<_>>());
-        assert_eq!(columns(window(4, 3)), [0, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 18]);
+        assert_eq!(window(1, 1).columns(4), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(window(2, 1).columns(4), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(window(1, 4).columns(4), (0..12).collect::<Vec<_>>());
+        assert_eq!(window(4, 3).columns(4), [0, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 18]);
         assert_eq!(window(1, 1).pixels(8), 90);
     }
 }

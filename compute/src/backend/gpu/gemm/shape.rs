@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::direct::Window;
 use crate::backend::gpu::kernel::{Class, SOFTWARE_TURNS};
+use crate::backend::gpu::shaders::SUBGROUPS;
 
 /// The longest part of a split sum: blocks of 4 are added first, so the chain is 1,024 long.
 const SPAN: usize = 4096;
@@ -46,6 +47,13 @@ pub enum Variant {
     Tiled,
     Lanes,
     Direct,
+}
+
+impl Variant {
+    /// Whether this is `lanes`, which a page never runs.
+    pub(super) fn is_lanes(self) -> bool {
+        SUBGROUPS && self == Variant::Lanes
+    }
 }
 
 const VARIANTS: [(Variant, &str); 4] =
@@ -188,7 +196,7 @@ impl Product {
     /// What it says of products of matrices.
     pub(super) fn product_table(&self, class: Class) -> Tiling {
         let variant = match class.software {
-            true if self.fits_lanes(class.lanes, class) => Variant::Lanes,
+            true if SUBGROUPS && self.fits_lanes(class.lanes, class) => Variant::Lanes,
             false if self.m > 16 && self.n > 16 => Variant::Tiled,
             _ => Variant::Rows,
         };
@@ -279,6 +287,7 @@ impl Product {
     pub(super) fn fits(&self, t: &Tiling, class: Class) -> bool {
         let within = |most: [usize; 2]| t.blocks.iter().zip(most).all(|(b, most)| (1..=most).contains(b));
         let runs = match t.variant {
+            Variant::Lanes if !SUBGROUPS => false,
             Variant::Lanes => {
                 let team =
                     if class.software { t.threads == class.lanes } else { [TEAM / 2, TEAM].contains(&t.threads) };
