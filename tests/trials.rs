@@ -135,7 +135,7 @@ fn a_run_of_the_page_keeps_its_tilings() {
     let dir = tempfile::tempdir().expect("a folder");
     let at = |n: &str| dir.path().join(n).to_string_lossy().into_owned();
     let mut choices = Choices::default();
-    for class in ["conv2d_forward 1x8x16384x16 stored f32", "matmul 1x16x64x512 stored f32"] {
+    for class in ["conv2d_forward-few 1x8x16384x16 stored f32", "matmul 1x16x64x512 stored f32"] {
         choices.insert(class, "rows 1x1 by 16".parse().expect("a tiling"));
     }
     let mut t = trainer(choices.clone());

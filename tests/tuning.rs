@@ -326,7 +326,7 @@ fn a_run_keeps_the_tilings_that_it_began_with() {
     let mut record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert!(record["choices"].as_object().is_some_and(|c| !c.is_empty()), "{text}");
     let classes = [
-        "conv2d_forward 1x8x16384x16 stored f32",
+        "conv2d_forward-few 1x8x16384x16 stored f32",
         "conv2d_backward_w 1x8x16x16384 computed-a f32",
         "matmul 1x16x64x512 stored f32",
         "matmul 1x16x512x64 stored f32",

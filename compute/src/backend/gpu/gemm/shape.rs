@@ -168,9 +168,11 @@ impl Tiling {
 
 impl Product {
     /// The class of products that share a choice: kind, batch and sizes rounded up to powers of two,
-    /// which operands are computed, precision.
+    /// which operands are computed, precision; and whether its channels are few, as what is best for these fits no
+    /// other convolution of the same sizes.
     pub fn key(&self) -> String {
         let kind = self.file.0.trim_end_matches(".wgsl");
+        let few = if self.window.is_some() { "-few" } else { "" };
         let [b, m, n, k] = [self.batch, self.m, self.n, self.k].map(usize::next_power_of_two);
         let operands = match self.computed {
             [false, false] => "stored",
@@ -179,7 +181,7 @@ impl Product {
             [true, true] => "computed-ab",
         };
         let precision = if self.halves { "f16" } else { "f32" };
-        format!("{kind} {b}x{m}x{n}x{k} {operands} {precision}")
+        format!("{kind}{few} {b}x{m}x{n}x{k} {operands} {precision}")
     }
 
     /// The class's tiling where it fits, else the table's.
